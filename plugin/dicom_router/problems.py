@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Problem:
-    """One mistake: `path` as a user would look for it (`Router.Rules[2].Match.StudyDate.Between`), `message` a sentence."""
+    """One mistake: `path` as a user looks for it (`Router.Rules[2].Match.StudyDate.Between`), `message` a sentence."""
 
     path: str
     message: str

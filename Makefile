@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+
+# The Python that is inside Debian's Orthanc: the packages installed for it must be of the same version.
+PYTHON ?= /usr/bin/python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+INSTALL_DEBIAN := .ci/install-debian-packages
+ORTHANC_PACKAGES := $(if $(ORTHANC_BINARY),,orthanc) $(if $(ORTHANC_PLUGINS),,orthanc-python)
+
+.PHONY: help setup orthanc run test test-unit test-integration lint clean
+.DEFAULT_GOAL := help
+
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
+
+setup: $(VENV)/.tests-ready | orthanc ## Install what is missing, for running and for the tests
+
+run: $(VENV)/.run-ready | orthanc ## Start the router and two destinations and send a study; ONCE=1 ends by itself
+	@PYTHONPATH=integration $(BIN)/python demo/run.py
+
+test: lint test-unit test-integration ## Everything
+
+test-unit: $(VENV)/.tests-ready ## The fast tests, without Orthanc
+	$(BIN)/pytest -q tests
+
+test-integration: $(VENV)/.tests-ready | orthanc ## The tests with real Orthancs
+	$(BIN)/pytest -q integration
+
+lint: $(VENV)/.tests-ready ## Style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean: ## Remove what was made here: the environment, the data of `make run`, caches
+	rm -rf $(VENV) run build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+orthanc:
+	@$(INSTALL_DEBIAN) $(ORTHANC_PACKAGES)
+
+$(BIN)/pip:
+	@$(INSTALL_DEBIAN) python3-venv
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run-ready: setup.cfg pyproject.toml | $(BIN)/pip
+	$(PIP) --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.tests-ready: setup.cfg pyproject.toml | $(BIN)/pip
+	$(PIP) --editable '.[test]'
+	@touch $@ $(VENV)/.run-ready

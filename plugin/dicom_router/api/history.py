@@ -1,0 +1,325 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""/router/history and what can be done with deliveries."""
+
+from datetime import UTC, datetime
+
+from dicom_router.api.http import Call, Endpoint, HttpError, Parameter, not_found
+from dicom_router.api.schemas import (
+    AttemptAnswer,
+    BulkBody,
+    CountAnswer,
+    DeliveryAnswer,
+    DeliveryDetailAnswer,
+    DeliveryIdAnswer,
+    EmptyBody,
+    FilterBody,
+    HistoryAnswer,
+    LastErrorAnswer,
+    RefusedAnswer,
+    ResendBody,
+    TimelineAnswer,
+)
+from dicom_router.api.services import Services
+from dicom_router.deliveries.delivery import OPEN, WAITING, Delivery, IllegalTransitionError, Reason, Status
+from dicom_router.dispatch.resend import Resend
+from dicom_router.problems import Problem, nearest
+from dicom_router.store.history import AttemptRow, Filter
+
+LARGEST_PAGE = 1000
+DEFAULT_PAGE = 100
+LONGEST_ID = 18  # digits that surely fit a database's integer
+
+INTEGER = {"type": "integer", "minimum": 1}
+TIME = {"type": "string", "format": "date-time"}
+FILTERS = (
+    Parameter("status", "One or several states, separated by commas"),
+    Parameter("rule", "The name of a rule"),
+    Parameter("destination", "The name of a destination"),
+    Parameter("study", "Orthanc's ID of a study, or its StudyInstanceUID"),
+    Parameter("patient", "A PatientID, or a part of a name"),
+    Parameter("accession", "An AccessionNumber"),
+    Parameter("from", "Made at this time or later", TIME),
+    Parameter("to", "Made at this time or earlier", TIME),
+    Parameter("q", "Any text"),
+)
+PAGING = (
+    Parameter("limit", f"How many, at most {LARGEST_PAGE}", INTEGER | {"maximum": LARGEST_PAGE}),
+    Parameter("cursor", "Next of the page before"),
+)
+
+
+class HistoryRoutes:
+    """Deliveries: find, look, resend, cancel."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def endpoints(self) -> list[Endpoint]:
+        """The routes."""
+        return [
+            Endpoint(
+                "GET",
+                "/history",
+                "Deliveries, newest first",
+                self.page,
+                HistoryAnswer,
+                None,
+                FILTERS + PAGING,
+                (400, 503),
+            ),
+            Endpoint(
+                "GET", "/history/{id}", "A delivery and its story", self.one, DeliveryDetailAnswer, errors=(404, 503)
+            ),
+            Endpoint(
+                "POST",
+                "/history/{id}/resend",
+                "Send again",
+                self.resend,
+                DeliveryIdAnswer,
+                ResendBody,
+                errors=(404, 409, 503),
+            ),
+            Endpoint(
+                "POST",
+                "/history/{id}/cancel",
+                "Do not send",
+                self.cancel,
+                DeliveryIdAnswer,
+                EmptyBody,
+                errors=(404, 409, 503),
+            ),
+            Endpoint(
+                "POST", "/history-resend", "Send many again", self.resend_many, CountAnswer, BulkBody, errors=(503,)
+            ),
+            Endpoint("POST", "/history-cancel", "Cancel many", self.cancel_many, CountAnswer, BulkBody, errors=(503,)),
+        ]
+
+    def page(self, call: Call) -> HistoryAnswer:
+        """A page; `total` counts all that match."""
+        wanted = read_filter(call.query)
+        limit = _integer(call.query.get("limit"), "limit", DEFAULT_PAGE, LARGEST_PAGE)
+        cursor = call.query.get("cursor")
+        before = _integer(cursor, "cursor", 0, None) if cursor else None
+        items, following, total = self._services.need_store().history.page(wanted, limit, before)
+        return HistoryAnswer(
+            items=[delivery_answer(item, self._services) for item in items],
+            next=str(following) if following else None,
+            total=total,
+        )
+
+    def one(self, call: Call) -> DeliveryDetailAnswer:
+        """With attempts, timeline and refused instances."""
+        delivery = self._find(call)
+        history = self._services.need_store().history
+        plain = delivery_answer(delivery, self._services)
+        values = {name: getattr(plain, name) for name in DeliveryAnswer.model_fields if name != "attempts"}
+        return DeliveryDetailAnswer(
+            **values,
+            attempts=[_attempt(row) for row in history.attempts(delivery.id)],
+            attempts_count=delivery.attempts,
+            timeline=[
+                TimelineAnswer(at=row.at, status=row.status, text=row.text) for row in history.timeline(delivery.id)
+            ],
+            refused_instances=[
+                RefusedAnswer(
+                    instance_id=row.instance_id,
+                    sop_instance_uid=row.sop_instance_uid,
+                    at=row.at,
+                    code=row.code,
+                    message=row.message,
+                )
+                for row in history.refusals(delivery.id)
+            ],
+        )
+
+    def resend(self, call: Call) -> DeliveryIdAnswer:
+        """A new delivery, linked to this one."""
+        delivery = self._find(call)
+        body: ResendBody = call.body
+        if delivery.status in OPEN:
+            raise HttpError(409, f"Delivery {delivery.id} is {delivery.status}; only one that has ended is sent again.")
+        made = self._resender().resend(delivery, self._destination(body.destination), body.instances)
+        if made is None:
+            raise HttpError(409, "The same is waiting to be sent already.")
+        self._services.ring()
+        return DeliveryIdAnswer(id=made, status=Status.SCHEDULED)
+
+    def cancel(self, call: Call) -> DeliveryIdAnswer:
+        """A delivery that waits is canceled at once, one that is being sent after the instance under way."""
+        delivery = self._find(call)
+        try:
+            status = self._cancel(delivery.id)
+        except IllegalTransitionError as problem:
+            raise HttpError(409, str(problem)) from None
+        return DeliveryIdAnswer(id=delivery.id, status=status)
+
+    def resend_many(self, call: Call) -> CountAnswer:
+        """All that match and have ended; with a destination also what waits, which is then moved there."""
+        body: BulkBody = call.body
+        history = self._services.need_store().history
+        target = self._destination(body.destination)
+        made = 0
+        for delivery_id in history.ids(_body_filter(body.filter)):
+            delivery = history.get(delivery_id)
+            if delivery is not None and delivery.status not in OPEN:
+                made += self._resender().resend(delivery, target, None) is not None
+        self._services.ring()
+        return CountAnswer(count=made)
+
+    def cancel_many(self, call: Call) -> CountAnswer:
+        """All that match and have not ended."""
+        body: BulkBody = call.body
+        count = 0
+        for delivery_id in self._services.need_store().history.ids(_body_filter(body.filter)):
+            try:
+                self._cancel(delivery_id)
+            except IllegalTransitionError:
+                continue
+            count += 1
+        return CountAnswer(count=count)
+
+    def _cancel(self, delivery_id: int) -> Status:
+        status = self._services.need_store().queue.cancel(delivery_id, self._services.clock())
+        if status is None:
+            raise not_found(f"delivery {delivery_id}")
+        if status is Status.SENDING:
+            self._services.need_engine().dispatcher.cancel_asked(delivery_id)
+        return status
+
+    def _resender(self) -> Resend:
+        store = self._services.need_store()
+        return Resend(store.queue, store.ledger, self._services.clock)
+
+    def _destination(self, name: str | None) -> str | None:
+        known = self._services.destinations
+        if name is not None and name not in known:
+            problem = Problem("Destination", f'There is no destination "{name}".{nearest(name, known)}')
+            raise HttpError(400, problem.message, [problem])
+        return name
+
+    def _find(self, call: Call) -> Delivery:
+        text = call.path["id"]
+        delivery = self._services.need_store().history.get(int(text)) if _is_id(text) else None
+        if delivery is None:
+            raise not_found(f"delivery {text[:40]}")
+        return delivery
+
+
+def _is_id(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= LONGEST_ID
+
+
+def read_filter(query: object) -> Filter:
+    """The filter that a query asks for; 400 for what it cannot mean."""
+    get = dict(query).get  # type: ignore[call-overload]
+    statuses = None
+    if get("status"):
+        statuses = [_status(name) for name in get("status").split(",")]
+    return Filter(
+        statuses=statuses,
+        rule=get("rule"),
+        destination=get("destination"),
+        study=get("study"),
+        patient=get("patient"),
+        accession=get("accession"),
+        created_from=_time(get("from"), "from"),
+        created_to=_time(get("to"), "to"),
+        text=get("q"),
+    )
+
+
+def _body_filter(body: FilterBody) -> Filter:
+    values = body.model_dump(exclude_none=True)
+    return read_filter({name.rstrip("_"): value for name, value in values.items()})
+
+
+def _status(name: str) -> str:
+    by_lower = {status.lower(): status for status in Status}
+    found = by_lower.get(name.strip().lower())
+    if found is None:
+        raise HttpError(400, f'"{name}" is not a state.', [Problem("status", f"Legal are: {', '.join(Status)}.")])
+    return found
+
+
+def _time(text: str | None, name: str) -> float | None:
+    if not text:
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        message = f'"{text}" is not a time such as 2026-11-22 or 2026-11-22T01:02:03Z.'
+        raise HttpError(400, message, [Problem(name, message)]) from None
+
+
+def _integer(text: str | None, name: str, default: int, largest: int | None) -> int:
+    if text is None:
+        return default
+    if not _is_id(text) or int(text) < 1:
+        raise HttpError(400, f"{name} must be a number from 1.", [Problem(name, "must be a number from 1.")])
+    return min(int(text), largest) if largest else int(text)
+
+
+def delivery_answer(delivery: Delivery, services: Services) -> DeliveryAnswer:
+    """A delivery as REST shows it."""
+    reason, planned = _waits(delivery, services)
+    error = last_error(delivery.error_class, delivery.error_code, delivery.error_message)
+    return DeliveryAnswer(
+        id=delivery.id,
+        status=delivery.status,
+        reason=reason,
+        rule=delivery.rule,
+        rule_version=delivery.rule_version,
+        destination=delivery.destination,
+        level=delivery.level,
+        resource_id=delivery.resource_id,
+        study_instance_uid=delivery.study_instance_uid,
+        patient_id=delivery.patient_id,
+        patient_name=delivery.patient_name,
+        accession_number=delivery.accession_number,
+        study_date=delivery.study_date,
+        study_description=delivery.study_description,
+        modalities=delivery.modalities.split("\\") if delivery.modalities else [],
+        remote_aet=delivery.remote_aet,
+        called_aet=delivery.called_aet,
+        priority=delivery.priority,
+        instances_count=delivery.instances_count,
+        instances_sent=delivery.instances_sent,
+        instances_refused=delivery.instances_refused,
+        bytes=delivery.bytes,
+        attempts=delivery.attempts,
+        created_at=delivery.created_at,
+        started_at=delivery.started_at,
+        completed_at=delivery.completed_at,
+        next_attempt=planned,
+        verified=delivery.verified,
+        last_error=error,
+        resend_of=delivery.resend_of,
+    )
+
+
+def _waits(delivery: Delivery, services: Services) -> tuple[str, float | None]:
+    """Why a delivery waits and until when: its own reason, or what keeps its destination from being sent to."""
+    if delivery.status not in WAITING:
+        return delivery.reason, None
+    blocked = services.engine.dispatcher.blocked(delivery.destination) if services.engine else None
+    if blocked is None or (blocked.reason is Reason.WINDOW and not delivery.ready):
+        return delivery.reason, delivery.due_at
+    return blocked.reason, max(delivery.due_at, blocked.until or 0) if blocked.until or not delivery.ready else None
+
+
+def last_error(error_class: str, code: str, message: str) -> LastErrorAnswer | None:
+    """An error as REST shows it, None where there was none."""
+    return LastErrorAnswer(class_=error_class, code=code, message=message) if code else None
+
+
+def _attempt(row: AttemptRow) -> AttemptAnswer:
+    return AttemptAnswer(
+        number=row.number,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+        jobs=row.jobs,
+        instances_sent=row.instances_sent,
+        instances_refused=row.instances_refused,
+        error=last_error(row.error_class, row.error_code, row.error_message),
+    )

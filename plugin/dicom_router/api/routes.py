@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""All routes together."""
+
+from dicom_router.api.destinations import DestinationRoutes
+from dicom_router.api.history import HistoryRoutes
+from dicom_router.api.http import Api, Endpoint
+from dicom_router.api.openapi import openapi_endpoint
+from dicom_router.api.rules import RuleRoutes
+from dicom_router.api.services import Services
+from dicom_router.api.status import StatusRoutes
+from dicom_router.api.studies import StudyRoutes
+
+
+def build(services: Services) -> Api:
+    """The API over these services."""
+    endpoints: list[Endpoint] = [
+        *StatusRoutes(services).endpoints(),
+        *RuleRoutes(services).endpoints(),
+        *HistoryRoutes(services).endpoints(),
+        *StudyRoutes(services).endpoints(),
+        *DestinationRoutes(services).endpoints(),
+    ]
+    return Api([*endpoints, openapi_endpoint(endpoints)])

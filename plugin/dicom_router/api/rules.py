@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""/router/rules."""
+
+from typing import Any
+
+from dicom_router.api.http import Call, Endpoint, HttpError, not_found
+from dicom_router.api.schemas import (
+    CheckAnswer,
+    EmptyBody,
+    OrderBody,
+    RestoreBody,
+    RuleAnswer,
+    RuleBody,
+    RulesAnswer,
+    RulesBody,
+    RuleVersionAnswer,
+    RuleVersionsAnswer,
+)
+from dicom_router.api.services import Services
+from dicom_router.api.status import answers
+from dicom_router.problems import Problem
+from dicom_router.rules.rule import Rule
+from dicom_router.store.rule_book import KeptRule
+
+CHANGE_ERRORS = (400, 404, 409, 503)
+
+
+class RuleRoutes:
+    """Rules: those of orthanc.json to read, those made here to change."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def endpoints(self) -> list[Endpoint]:
+        """The routes."""
+        one = "/rules/{name}"
+        return [
+            Endpoint("GET", "/rules", "All rules, in order", self.all, RulesAnswer, errors=(503,)),
+            Endpoint("POST", "/rules", "Add a rule", self.add, RuleAnswer, RuleBody, errors=CHANGE_ERRORS),
+            Endpoint("GET", one, "One rule", self.one, RuleAnswer, errors=(404, 503)),
+            Endpoint("PUT", one, "Replace or make a rule", self.put, RuleAnswer, RuleBody, errors=CHANGE_ERRORS),
+            Endpoint("DELETE", one, "Delete a rule", self.delete, EmptyBody, errors=CHANGE_ERRORS),
+            Endpoint(
+                "PUT",
+                "/rules-order",
+                "Order the rules made here",
+                self.order,
+                RulesAnswer,
+                OrderBody,
+                errors=(400, 503),
+            ),
+            Endpoint(
+                "GET", f"{one}/versions", "All versions of a rule", self.versions, RuleVersionsAnswer, errors=(404, 503)
+            ),
+            Endpoint(
+                "POST",
+                f"{one}/restore",
+                "Go back to a version",
+                self.restore,
+                RuleAnswer,
+                RestoreBody,
+                errors=CHANGE_ERRORS,
+            ),
+            Endpoint("POST", "/rules-check", "Check rules without saving", self.check, CheckAnswer, RulesBody),
+        ]
+
+    def all(self, _call: Call) -> RulesAnswer:
+        """Those of orthanc.json first."""
+        return RulesAnswer([_answer(rule) for rule in self._services.shelf.all()])
+
+    def one(self, call: Call) -> RuleAnswer:
+        """By name."""
+        return _answer(self._find(call))
+
+    def add(self, call: Call) -> RuleAnswer:
+        """At the end."""
+        body: dict[str, Any] = call.body.root
+        name = body.get("Name")
+        if isinstance(name, str) and self._services.shelf.get(name) is not None:
+            raise HttpError(409, f'There is a rule "{name}" already.')
+        return self._save(body)
+
+    def put(self, call: Call) -> RuleAnswer:
+        """In its place, as a new version."""
+        name = call.path["name"]
+        self._refuse_configured(name)
+        body: dict[str, Any] = {"Name": name} | call.body.root
+        if body["Name"] != name:
+            message = f'The body names the rule "{body["Name"]}", the address "{name}".'
+            raise HttpError(400, message, [Problem("Name", message)])
+        return self._save(body)
+
+    def delete(self, call: Call) -> EmptyBody:
+        """Its versions stay and can be restored."""
+        name = call.path["name"]
+        self._refuse_configured(name)
+        if not self._services.need_store().rule_book.delete(name, self._services.clock()):
+            raise not_found(f'rule "{name[:64]}"')
+        self._services.load_rules()
+        return EmptyBody()
+
+    def order(self, call: Call) -> RulesAnswer:
+        """All of them must be named."""
+        names: list[str] = call.body.root
+        if not self._services.need_store().rule_book.order(names):
+            living = ", ".join(kept.name for kept in self._services.need_store().rule_book.living())
+            raise HttpError(400, f"Name exactly the rules made over REST: {living or 'there are none'}.")
+        self._services.load_rules()
+        return self.all(call)
+
+    def versions(self, call: Call) -> RuleVersionsAnswer:
+        """Newest first."""
+        return RuleVersionsAnswer(
+            [
+                RuleVersionAnswer(version=kept.version, made_at=kept.made_at, rule=kept.body)
+                for kept in self._kept_versions(call.path["name"])
+            ]
+        )
+
+    def restore(self, call: Call) -> RuleAnswer:
+        """As a new version with the old text."""
+        name, version = call.path["name"], call.body.version
+        self._refuse_configured(name)
+        for kept in self._kept_versions(name):
+            if kept.version == version and kept.body is not None:
+                return self._save(kept.body)
+        raise not_found(f'version {version} of the rule "{name[:64]}"')
+
+    def check(self, call: Call) -> CheckAnswer:
+        """As saving would."""
+        body: RulesBody = call.body
+        parser = self._services.rule_parser()
+        for index, rule in enumerate(body.rules):
+            parser.rule(rule, f"Rules[{index}]")
+        return CheckAnswer(problems=answers(parser.problems), warnings=[])
+
+    def _save(self, body: dict[str, Any]) -> RuleAnswer:
+        parser = self._services.rule_parser()
+        rule = parser.rule(body, "Rule")
+        if rule is None:
+            raise HttpError(400, "The rule was not saved; it has problems.", parser.problems)
+        self._services.need_store().rule_book.put(body, self._services.clock())
+        self._services.load_rules()
+        saved = self._services.shelf.get(rule.name)
+        return _answer(saved or rule)
+
+    def _refuse_configured(self, name: str) -> None:
+        if self._services.shelf.is_configured(name):
+            raise HttpError(409, f'The rule "{name}" stands in orthanc.json; change it there and restart Orthanc.')
+
+    def _kept_versions(self, name: str) -> list[KeptRule]:
+        found = self._services.need_store().rule_book.versions(name)
+        if not found:
+            raise not_found(f'rule "{name[:64]}" made over REST')
+        return found
+
+    def _find(self, call: Call) -> Rule:
+        found = self._services.shelf.get(call.path["name"])
+        if found is None:
+            raise not_found(f'rule "{call.path["name"][:64]}"')
+        return found
+
+
+def _answer(rule: Rule) -> RuleAnswer:
+    return RuleAnswer.model_validate(
+        {**rule.source, "Name": rule.name, "Origin": rule.origin, "Version": rule.version, "Warnings": []}
+    )

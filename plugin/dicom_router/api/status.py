@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""/router/status, /router/pause, /router/resume."""
+
+from dicom_router import __version__
+from dicom_router.api.http import Call, Endpoint
+from dicom_router.api.schemas import EmptyBody, ProblemAnswer, QueueAnswer, StateAnswer, StatusAnswer
+from dicom_router.api.services import Services
+from dicom_router.deliveries.delivery import Status
+from dicom_router.problems import Problem
+
+
+class StatusRoutes:
+    """Whether everything flows."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def endpoints(self) -> list[Endpoint]:
+        """The routes."""
+        return [
+            Endpoint("GET", "/status", "Whether everything flows", self.status, StatusAnswer),
+            Endpoint("POST", "/pause", "Send nothing any more", self.pause, StateAnswer, EmptyBody, errors=(503,)),
+            Endpoint("POST", "/resume", "Send again", self.resume, StateAnswer, EmptyBody, errors=(503,)),
+        ]
+
+    def status(self, _call: Call) -> StatusAnswer:
+        """Never an error: also without a database."""
+        services = self._services
+        store = services.store
+        counts = store.history.counts() if store else {}
+        position = store.journal.position() if store else None
+        return StatusAnswer(
+            version=__version__,
+            state=self._state(),
+            problems=answers(services.problems),
+            warnings=answers(services.warnings),
+            queue=QueueAnswer(
+                scheduled=counts.get(Status.SCHEDULED, 0),
+                sending=counts.get(Status.SENDING, 0),
+                retrying=counts.get(Status.RETRYING, 0),
+            ),
+            oldest_waiting=store.history.oldest_waiting() if store else None,
+            cursor=position.seq if position else None,
+            database=services.database_name,
+            orthanc=services.orthanc_version,
+        )
+
+    def _state(self) -> str:
+        if self._services.problems or self._services.store is None:
+            return "Suspended"
+        return "Paused" if self._services.store.switches.router_paused() else "Running"
+
+    def pause(self, _call: Call) -> StateAnswer:
+        """What is on its way arrives; nothing new starts."""
+        return self._switch(paused=True)
+
+    def resume(self, _call: Call) -> StateAnswer:
+        """Go on."""
+        return self._switch(paused=False)
+
+    def _switch(self, *, paused: bool) -> StateAnswer:
+        self._services.need_store().switches.pause_router(paused=paused)
+        self._services.ring()
+        return StateAnswer(state=self._state())
+
+
+def answers(problems: list[Problem]) -> list[ProblemAnswer]:
+    """Problems as REST shows them."""
+    return [ProblemAnswer(path=each.path, message=each.message) for each in problems]

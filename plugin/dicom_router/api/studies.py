@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""/router/studies/{id}: send now, and why it was or was not sent."""
+
+from typing import Any
+
+from dicom_router.api.history import delivery_answer
+from dicom_router.api.http import Call, Endpoint, HttpError, not_found
+from dicom_router.api.schemas import ExplainAnswer, RouteAnswer, RouteBody, StoredDecisionAnswer, iso
+from dicom_router.api.services import Services
+from dicom_router.deliveries.delivery import Delivery
+from dicom_router.orthanc_rest import OrthancError
+from dicom_router.problems import Problem, nearest
+from dicom_router.rules.wording import sentence
+from dicom_router.store.history import Filter
+from dicom_router.study import ResourceFacts
+
+DELIVERIES_SHOWN = 50
+
+
+class StudyRoutes:
+    """What can be done with a study of Orthanc."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def endpoints(self) -> list[Endpoint]:
+        """The routes."""
+        return [
+            Endpoint(
+                "POST", "/studies/{id}/route", "Send a study now", self.route, RouteAnswer, RouteBody, errors=(404, 503)
+            ),
+            Endpoint(
+                "GET",
+                "/studies/{id}/explain",
+                "Why a study was or was not sent",
+                self.explain,
+                ExplainAnswer,
+                errors=(404, 503),
+            ),
+        ]
+
+    def route(self, call: Call) -> RouteAnswer:
+        """To destinations by hand, or through rules; neither named: through all rules."""
+        body: RouteBody = call.body
+        study_id = call.path["id"]
+        routing = self._services.need_engine().routing
+        if body.rules is not None and body.destinations is not None:
+            raise HttpError(400, "Name rules or destinations, not both.")
+        _known("Destinations", body.destinations, list(self._services.destinations), "destination")
+        _known("Rules", body.rules, [rule.name for rule in self._services.shelf.all()], "rule")
+        try:
+            if body.destinations is not None:
+                routed = routing.send_now(study_id, body.destinations)
+            else:
+                routed = routing.look_at(study_id, "ByHand", only_rules=body.rules)
+        except OrthancError as problem:
+            raise _of_orthanc(problem, study_id) from None
+        if not routed.found:
+            raise not_found(f"study {study_id[:64]}")
+        self._services.ring()
+        return RouteAnswer(deliveries=routed.deliveries, decision=routed.verdicts)
+
+    def explain(self, call: Call) -> ExplainAnswer:
+        """The decisions of the past, and what the rules of now would do."""
+        study_id = call.path["id"]
+        store = self._services.need_store()
+        facts = ResourceFacts(self._services.need_engine().routing.rest, study_id)
+        stored = store.journal.decisions(study_id)
+        items, _, _ = store.history.page(Filter(study=study_id), DELIVERIES_SHOWN, None)
+        try:
+            now: list[dict[str, Any]] = [
+                each.to_json() for each in self._services.need_engine().routing.decide(facts).verdicts
+            ]
+        except OrthancError as problem:
+            if not (problem.not_found and stored):
+                raise _of_orthanc(problem, study_id) from None
+            now = []  # deleted since; the stored decisions still tell
+        return ExplainAnswer(
+            resource_id=study_id,
+            sentences=_sentences(stored[0].verdicts if stored else None, items),
+            stored=[
+                StoredDecisionAnswer(made_at=each.made_at, trigger=each.trigger, rules=each.verdicts) for each in stored
+            ],
+            now=now,
+            deliveries=[delivery_answer(item, self._services) for item in items],
+        )
+
+
+def _sentences(verdicts: list[dict[str, Any]] | None, deliveries: list[Delivery]) -> list[str]:
+    if verdicts is None:
+        told = ["The router has not looked at this study: it is still being received, or came before the router did."]
+    else:
+        told = [sentence(verdict) for verdict in verdicts] or ["There were no rules when the study was looked at."]
+    return told + [_of_delivery(delivery) for delivery in deliveries]
+
+
+def _of_delivery(delivery: Delivery) -> str:
+    text = f"Delivery {delivery.id} to {delivery.destination} of {iso(delivery.created_at)}: {delivery.status}"
+    why = delivery.error_message or delivery.reason
+    return f"{text}. {why}" if why else f"{text}."
+
+
+def _known(key: str, names: list[str] | None, legal: list[str], what: str) -> None:
+    problems = [
+        Problem(f"{key}[{index}]", f'There is no {what} "{name}".{nearest(name, legal)}')
+        for index, name in enumerate(names or [])
+        if name not in legal
+    ]
+    if problems:
+        raise HttpError(400, problems[0].message, problems)
+
+
+def _of_orthanc(problem: OrthancError, study_id: str) -> HttpError:
+    if problem.not_found:
+        return not_found(f"study {study_id[:64]}")
+    return HttpError(503, f"Orthanc could not be asked: {problem.details}")

@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The composition root: builds the rooms, owns the threads, starts and stops with Orthanc."""
+
+import os
+import threading
+import time
+from typing import Any
+
+from dicom_router.api.http import Api
+from dicom_router.api.routes import build
+from dicom_router.api.services import Engine, Services
+from dicom_router.config import Settings, neighbours, parse
+from dicom_router.dispatch.dispatcher import Dispatcher, Outside
+from dicom_router.intake import Intake, IntakeThread
+from dicom_router.location import SQLITE, database_path, owner
+from dicom_router.orthanc_host import Change, OrthancHost, Request, Response
+from dicom_router.orthanc_rest import HttpRest, SdkRest, connect
+from dicom_router.problems import Problem
+from dicom_router.retention import RetentionThread
+from dicom_router.routing import Routing
+from dicom_router.rules.shelf import RuleShelf
+from dicom_router.store.database import StoreError
+from dicom_router.store.journal import Position
+from dicom_router.store.store import Store, open_store
+from dicom_router.transports.modality import ModalityTransport
+from dicom_router.transports.transport import JobState
+
+DEFAULT_CONCURRENT_JOBS = 2  # Orthanc's own default
+DEFAULT_STABLE_AGE = 60
+FEW_LANES = 4
+START_SECONDS = 20.0
+FIRST_START = 5471  # the global property of Orthanc's index that holds where the very first start found the change log
+
+
+class Router:
+    """The router in one Orthanc."""
+
+    def __init__(self, host: OrthancHost) -> None:
+        self._host = host
+        self._configuration: dict[str, Any] = host.configuration()
+        known = neighbours(self._configuration)
+        settings, problems = parse(self._configuration.get("Router", {}), known)
+        self._settings = settings or Settings()
+        self._services = Services(clock=time.time, neighbours=known, problems=list(problems))
+        self._services.destinations = dict(self._settings.destinations)
+        self._services.shelf = RuleShelf(self._settings.rules)
+        if not self._settings.enable:
+            self._services.problems.append(Problem("Router.Enable", "The router is switched off; nothing is lost."))
+        self._services.configured_warnings = self._services.warnings = self._warnings()
+        self._api: Api = build(self._services)
+        self._started = threading.Event()
+        self._rest: HttpRest | SdkRest | None = None
+        self._intake: IntakeThread | None = None
+        self._dispatcher: Dispatcher | None = None
+        self._retention: RetentionThread | None = None
+
+    # Called by Orthanc
+
+    def handle(self, request: Request) -> Response:
+        """Answer a request below /router; one that comes while Orthanc still starts waits for that."""
+        self._started.wait(START_SECONDS)
+        return self._api.handle(request)
+
+    def on_change(self, change: Change, resource_id: str) -> None:
+        """Ring the right bell; nothing here takes long."""
+        if change is Change.STARTED:
+            try:
+                self._start()
+            finally:
+                self._started.set()
+        elif change is Change.STOPPED:
+            self._stop()
+        elif change is Change.STABLE and self._intake is not None:
+            self._intake.ring()
+        elif change in {Change.JOB_SUCCESS, Change.JOB_FAILURE} and self._dispatcher is not None:
+            state = JobState.SUCCESS if change is Change.JOB_SUCCESS else JobState.FAILURE
+            self._dispatcher.job_ended(resource_id, state)
+        elif change is Change.DELETED and self._retention is not None:
+            self._retention.deleted(resource_id)
+
+    # Starting and stopping
+
+    def _start(self) -> None:
+        self._rest = connect(self._host, self._configuration)
+        self._services.rest = self._rest
+        self._services.orthanc_version = str(self._rest.get("/system")["Version"])
+        try:
+            store = self._open_store()
+        except StoreError as problem:
+            self._suspend(Problem("Router.Database", str(problem)))
+            self._remember_first_start()
+            return
+        self._services.store = store
+        self._begin_at_first_start(store)
+        if self._services.problems:
+            self._tell_suspended()
+            return
+        self._run(store, self._rest)
+
+    def _open_store(self) -> Store:
+        wanted = self._settings.database
+        raw = self._configuration.get("Router")
+        if not wanted and self._services.problems and isinstance(raw, dict):
+            # The rest of the section may be wrong: the place of the database is still where it was.
+            told = raw.get("Database")
+            wanted = told if isinstance(told, str) and told.startswith(SQLITE) else ""
+        path = database_path(wanted, self._configuration, self._host.configuration_file())
+        self._services.database_name = f"SQLite {path.name}"
+        return open_store(path, owner(self._configuration, self._host.server_identifier()))
+
+    def _run(self, store: Store, rest: HttpRest | SdkRest) -> None:
+        transport = ModalityTransport(rest)
+        routing = Routing(
+            rest,
+            store.journal,
+            store.ledger,
+            self._services.destinations,
+            self._services.shelf.all,
+            time.time,
+            self._settings.time_zone,
+            patient_data=self._settings.patient_data,
+        )
+        outside = Outside(transport, rest, routing.effective, routing.opens, self._log)
+        self._services.load_rules()
+        dispatcher = Dispatcher(
+            store.database,
+            store.queue,
+            store.ledger,
+            store.switches,
+            self._services.destinations,
+            self._lanes(),
+            outside,
+        )
+        self._services.engine = Engine(routing, dispatcher, transport)
+        intake = Intake(rest, store.journal, self._look_at, self._stable_age(), self._log)
+        self._dispatcher = dispatcher
+        self._intake = IntakeThread(intake, time.monotonic, self._log)
+        self._retention = RetentionThread(store, rest, self._settings.history, time.time, self._log)
+        dispatcher.start()
+        self._intake.start()
+        self._retention.start()
+        self._log(f"routing runs with {len(self._services.shelf.all())} rules")
+
+    def _stop(self) -> None:
+        for thread in (self._intake, self._retention, self._dispatcher):
+            if thread is not None:
+                thread.stop()
+        self._services.engine = None
+        if self._rest is not None:
+            self._rest.close()
+
+    def _look_at(self, study_id: str, trigger: str, position: Position) -> set[str]:
+        engine = self._services.engine
+        if engine is None:
+            raise StoreError("The router is stopping.")
+        routed = engine.routing.look_at(study_id, trigger, position)
+        if routed.deliveries:
+            engine.dispatcher.ring()
+        return routed.seen
+
+    # Where reading begins
+
+    def _begin_at_first_start(self, store: Store) -> None:
+        """On the very first start, write down where the change log is; also while routing is suspended."""
+        if store.journal.position() is not None or self._rest is None:
+            return
+        remembered = self._host.global_property(FIRST_START)
+        seq = int(remembered) if remembered.isdigit() else self._last_seq()
+        store.journal.move(Position(seq, seq))
+
+    def _remember_first_start(self) -> None:
+        """The database cannot be opened: keep the place in Orthanc's own index, so that nothing is missed."""
+        if not self._host.global_property(FIRST_START):
+            self._host.set_global_property(FIRST_START, str(self._last_seq()))
+
+    def _last_seq(self) -> int:
+        return int(self._rest.get("/changes?last")["Last"]) if self._rest else 0
+
+    # What is told
+
+    def _suspend(self, problem: Problem) -> None:
+        self._services.problems.append(problem)
+        self._tell_suspended()
+
+    def _tell_suspended(self) -> None:
+        self._host.log_error("dicom-router: routing is suspended; Orthanc receives, and nothing is lost.")
+        for problem in self._services.problems:
+            self._host.log_error(f"dicom-router: {problem.path}: {problem.message}")
+
+    def _warnings(self) -> list[Problem]:
+        found = []
+        if self._lanes() < FEW_LANES:
+            message = (
+                f"Orthanc runs {self._lanes()} jobs at once, for all destinations together; "
+                "with 8 or 16 the router sends several times faster."
+            )
+            found.append(Problem("ConcurrentJobs", message))
+        if self._configuration.get("SaveJobs", True):
+            message = (
+                "After a crash Orthanc itself resumes its jobs from an old position and can send instances twice; "
+                "the router keeps its own queue, so set it to false unless other jobs need it."
+            )
+            found.append(Problem("SaveJobs", message))
+        return found
+
+    def _lanes(self) -> int:
+        # 0 stands for the number of processors (orthanc: Configuration.json).
+        return int(self._configuration.get("ConcurrentJobs", DEFAULT_CONCURRENT_JOBS)) or os.cpu_count() or 1
+
+    def _stable_age(self) -> float:
+        return float(self._configuration.get("StableAge", DEFAULT_STABLE_AGE))
+
+    def _log(self, message: str) -> None:
+        self._host.log_warning(f"dicom-router: {message}")

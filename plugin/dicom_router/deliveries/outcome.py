@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""How a send ended: one table from what Orthanc and the destination say to what the router does about it."""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class ErrorClass(StrEnum):
+    """Whether trying again makes sense."""
+
+    TRANSIENT = "Transient"
+    PERMANENT = "Permanent"
+
+
+class Scope(StrEnum):
+    """Whom an error blames."""
+
+    DESTINATION = "Destination"  # it cannot be reached or refuses to talk: nothing else will get through either
+    ASSOCIATION = "Association"  # it broke while this instance was sent: the next ones may get through
+    INSTANCE = "Instance"  # it answered about this instance
+
+
+@dataclass(frozen=True)
+class SendError:
+    """Why a send did not succeed. `code` is short and stable (`0xA700`, `ConnectionFailed`)."""
+
+    error_class: ErrorClass
+    scope: Scope
+    code: str
+    message: str
+
+    @classmethod
+    def interrupted(cls) -> "SendError":
+        """The router ended while it was sending."""
+        text = "The router was restarted while it was sending."
+        return cls(ErrorClass.TRANSIENT, Scope.INSTANCE, "Interrupted", text)
+
+    @property
+    def permanent(self) -> bool:
+        """True when trying again would be refused again."""
+        return self.error_class is ErrorClass.PERMANENT
+
+
+TRANSIENT, PERMANENT = ErrorClass.TRANSIENT, ErrorClass.PERMANENT
+
+# DICOM PS3.4 table B.2-1 (C-STORE) and PS3.7 annex C (general statuses), as (mask, value) of the DIMSE status.
+ACCEPTED_STATUSES = (
+    (0xFFFF, 0x0000),  # Success
+    (0xF000, 0xB000),  # Warning: coercion, elements discarded, data set does not match SOP class
+    (0xFFFF, 0x0111),  # Duplicate SOP instance: it is there. Orthanc itself accepts this since 1.12.4 only
+)
+STATUS_CLASSES = (
+    (0xFF00, 0xA700, TRANSIENT),  # Refused: out of resources
+    (0xFF00, 0xA900, PERMANENT),  # Data set does not match SOP class
+    (0xF000, 0xC000, PERMANENT),  # Cannot understand
+    (0xFFFF, 0x0122, TRANSIENT),  # SOP class not supported: some archives say so while they start; once, see RETRY_ONCE
+)
+RETRY_ONCE = frozenset({"0x0122"})
+
+# Texts of Orthanc (DicomAssociation.cpp, CheckCondition) and of DCMTK (dul.h, assoc.h, cond.h); first match wins.
+# (pattern, class, scope, code)
+TEXTS: tuple[tuple[re.Pattern[str], ErrorClass, Scope, str], ...] = tuple(
+    (re.compile(pattern, re.IGNORECASE), error_class, scope, code)
+    for pattern, error_class, scope, code in (
+        (r"called AE ?title not recogni[sz]ed", PERMANENT, Scope.DESTINATION, "CalledAetNotRecognized"),
+        (r"calling AE ?title not recogni[sz]ed", PERMANENT, Scope.DESTINATION, "CallingAetNotRecognized"),
+        (r"no (acceptable |valid )?presentation", PERMANENT, Scope.INSTANCE, "NoPresentationContext"),
+        (r"connecting to AET .*(rejected)", TRANSIENT, Scope.DESTINATION, "AssociationRejected"),
+        (r"connecting to AET .*(refused)", TRANSIENT, Scope.DESTINATION, "ConnectionRefused"),
+        (r"connecting to AET .*(timeout|timed out)", TRANSIENT, Scope.DESTINATION, "ConnectionTimeout"),
+        (r"connecting to AET", TRANSIENT, Scope.DESTINATION, "ConnectionFailed"),
+        (r"peer aborted|aborted association|DUL.*abort", TRANSIENT, Scope.ASSOCIATION, "Aborted"),
+        (r"timeout|timed out|no data available", TRANSIENT, Scope.ASSOCIATION, "Timeout"),
+        (r"network|connection|socket|closed|broken pipe|DIMSE|DUL", TRANSIENT, Scope.ASSOCIATION, "ConnectionLost"),
+    )
+)  # fmt: skip
+
+ORTHANC_CANCELED_JOB = 37  # Orthanc, Enumerations.h: ErrorCode_CanceledJob
+ORTHANC_NO_PRESENTATION_CONTEXT = 2015  # Enumerations.h: ErrorCode_NoPresentationContext
+
+_DIMSE_STATUS = re.compile(r"DIMSE status 0x([0-9a-fA-F]{1,4})")
+
+
+def dimse_status(details: str, payload_status: int | None = None) -> int | None:
+    """The DIMSE status of a failed C-STORE: from the error payload (Orthanc 1.12.10 and later), else from the text."""
+    if payload_status is not None:
+        return payload_status
+    found = _DIMSE_STATUS.search(details)
+    return int(found[1], 16) if found else None
+
+
+def accepted(status: int) -> bool:
+    """True when the destination has the instance although Orthanc may call it a failure."""
+    return any(status & mask == value for mask, value in ACCEPTED_STATUSES)
+
+
+def classify(orthanc_code: int, details: str, payload_status: int | None = None) -> SendError:
+    """What a failed job or call means.
+
+    `orthanc_code` is Orthanc's `ErrorCode`, `details` its text, `payload_status` the DIMSE status where the core
+    tells it apart. What is not in the tables is transient: an unknown error must not lose a study.
+    """
+    status = dimse_status(details, payload_status)
+    if status is not None:
+        return _of_status(status)
+    if orthanc_code == ORTHANC_NO_PRESENTATION_CONTEXT:
+        text = "The destination accepts no presentation context for this SOP class and transfer syntax."
+        return SendError(PERMANENT, Scope.INSTANCE, "NoPresentationContext", text)
+    for pattern, error_class, scope, code in TEXTS:
+        if pattern.search(details):
+            return SendError(error_class, scope, code, details)
+    return SendError(TRANSIENT, Scope.INSTANCE, f"Orthanc{orthanc_code}", details or "Orthanc gave no reason.")
+
+
+def _of_status(status: int) -> SendError:
+    code = f"0x{status:04X}"
+    for mask, value, error_class in STATUS_CLASSES:
+        if status & mask == value:
+            return SendError(error_class, Scope.INSTANCE, code, _STATUS_TEXTS[mask, value].format(code))
+    return SendError(TRANSIENT, Scope.INSTANCE, code, f"The destination answered with status {code}.")
+
+
+_STATUS_TEXTS = {
+    (0xFF00, 0xA700): "The destination is out of resources ({}).",
+    (0xFF00, 0xA900): "The destination says that the data set does not match its SOP class ({}).",
+    (0xF000, 0xC000): "The destination cannot understand the instance ({}).",
+    (0xFFFF, 0x0122): "The destination does not support the SOP class ({}).",
+}

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""A destination as the router sends to it."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from dicom_router.deliveries.delivery import Priority
+from dicom_router.deliveries.retry import RetryPolicy
+from dicom_router.rules.schedule import Always, Schedule
+
+
+class Late(StrEnum):
+    """What to do with instances that come after the resource was sent."""
+
+    NEW = "New"
+    ALL = "All"
+    NEVER = "Never"
+
+
+class Verify(StrEnum):
+    """When a delivery counts as arrived."""
+
+    ACCEPTED = "Accepted"
+    COUNTED = "Counted"
+    COMMITTED = "Committed"
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where to and how. `timeout` in seconds for each step of an association, None for Orthanc's own default."""
+
+    name: str
+    modality: str
+    aet: str = ""  # its AE title; what came from it is not sent back
+    enabled: bool = True
+    associations: int = 2
+    timeout: float | None = None
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    schedule: Schedule = field(default_factory=Always)
+    priority: Priority = Priority.NORMAL
+    verify: Verify = Verify.ACCEPTED
+    late: Late = Late.NEW
+    local_aet: str = ""
+    move_originator: str = ""

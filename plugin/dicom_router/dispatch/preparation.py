@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Before an attempt: which instances of the resource the destination still lacks."""
+
+from dataclasses import dataclass
+
+from dicom_router.deliveries.delivery import Delivery
+from dicom_router.deliveries.instance import Instance
+from dicom_router.orthanc_rest import OrthancRest
+from dicom_router.store.ledger import Ledger
+from dicom_router.study import list_instances
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What an attempt has to send; `found` is how many instances the resource has at all."""
+
+    unsent: list[Instance]
+    found: int
+
+
+def prepare(rest: OrthancRest, ledger: Ledger, delivery: Delivery, aet: str) -> Prepared:
+    """Compare the resource with the ledger; what came from `aet`, the destination itself, is not sent back there.
+
+    Raises OrthancError.
+    """
+    instances = list_instances(rest, delivery.level, delivery.resource_id)
+    known: set[bytes] = set()
+    for study_id in {instance.study_id for instance in instances}:
+        if delivery.renew:
+            ledger.forget(study_id, delivery.destination)
+        known |= ledger.accepted(study_id, delivery.destination)
+        known |= ledger.refused(study_id, delivery.destination)
+    unsent = [each for each in instances if each.digest not in known and not (aet and each.remote_aet == aet)]
+    return Prepared(unsent, len(instances))

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""One attempt of one delivery: what is still to be sent, what is on its way, and what came of it. Pure."""
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from dicom_router.deliveries.delivery import Delivery, Reason
+from dicom_router.deliveries.instance import Instance
+from dicom_router.deliveries.outcome import RETRY_ONCE, ErrorClass, Scope, SendError
+from dicom_router.destination import Destination
+
+LARGEST_CHUNK = 100  # beyond, a failed job's progress no longer tells where it stopped
+SMALLEST_CHUNK = 16  # below, associations cost more than they bring
+STRIKES = 3  # failures in a row without one instance accepted between them, then the attempt ends
+
+
+@dataclass
+class Chunk:
+    """Instances handed to one Orthanc job (or, with no job, to the one try of an unproven destination)."""
+
+    ledger_id: int
+    instances: list[Instance]
+    job_id: str = ""
+    accepted: int = 0
+
+
+@dataclass
+class Sending:
+    """A claimed delivery while its attempt lasts."""
+
+    delivery: Delivery
+    destination: Destination
+    pending: deque[Instance] = field(default_factory=deque)
+    prepared: bool = False
+    chunks: list[Chunk] = field(default_factory=list)
+    set_aside: list[tuple[Instance, SendError]] = field(default_factory=list)
+    sent: int = 0
+    refused: int = 0
+    second_round: bool = False
+    strikes: int = 0
+    error: SendError | None = None  # the last thing that went wrong
+    ending: SendError | Reason | None = None  # the attempt starts nothing more
+    planned: float | None = None  # when to go on, where `ending` is a Reason that knows
+
+    @property
+    def has_work(self) -> bool:
+        """There is something to hand out now."""
+        return self.prepared and self.ending is None and bool(self.pending)
+
+    @property
+    def over(self) -> bool:
+        """Nothing is on its way and nothing more will be handed out."""
+        return self.prepared and not self.chunks and (self.ending is not None or not self.pending)
+
+    @property
+    def sent_now(self) -> int:
+        """Instances known to be accepted, also those of chunks under way."""
+        return self.sent + sum(chunk.accepted for chunk in self.chunks)
+
+    def next_chunk(self, lanes: int) -> list[Instance]:
+        """Take the next instances, in order: few enough to keep `lanes` busy to the end, and of one study."""
+        share = -(-len(self.pending) // (2 * lanes))
+        size = min(LARGEST_CHUNK, max(SMALLEST_CHUNK, share))
+        taken = [self.pending.popleft()]
+        while len(taken) < size and self.pending and self.pending[0].study_id == taken[0].study_id:
+            taken.append(self.pending.popleft())
+        return taken
+
+    def give_back(self, instances: Iterable[Instance]) -> None:
+        """These were not sent; they are next."""
+        self.pending.extendleft(reversed(list(instances)))
+
+    def chunk_succeeded(self, chunk: Chunk) -> None:
+        """All of the chunk was accepted."""
+        self.chunks.remove(chunk)
+        self.sent += len(chunk.instances)
+        self.strikes = 0
+        self._second_round()
+
+    def chunk_failed(self, chunk: Chunk, accepted: int, error: SendError) -> Instance | None:
+        """The chunk stopped after `accepted` instances. Answers the instance that was refused for good, if any."""
+        self.chunks.remove(chunk)
+        self.sent += accepted
+        self.error = error
+        self.strikes = 1 if accepted else self.strikes + 1
+        rest = chunk.instances[accepted:]
+        refused = self._blame(rest, error)
+        self._second_round()
+        return refused
+
+    def _blame(self, rest: list[Instance], error: SendError) -> Instance | None:
+        if not rest:
+            return None
+        if error.scope is Scope.DESTINATION:
+            self.give_back(rest)
+            self.ending = self.ending or error
+            return None
+        suspect, *others = rest
+        self.give_back(others)
+        if error.permanent or (error.code in RETRY_ONCE and self.second_round):
+            self.refused += 1
+            self.strikes = 0
+            return suspect
+        self.set_aside.append((suspect, error))
+        if self.strikes >= STRIKES:
+            self.ending = self.ending or error
+        return None
+
+    def _second_round(self) -> None:
+        """Once everything else has gone, what was set aside gets its second chance in this attempt."""
+        if self.pending or self.chunks or self.second_round or not self.set_aside or self.ending is not None:
+            return
+        self.second_round = True
+        self.pending.extend(instance for instance, _ in self.set_aside)
+        self.set_aside.clear()
+
+    def result(self) -> SendError | Reason | None:
+        """How the attempt ended: None when all has been accepted or refused for good."""
+        if self.ending is not None:
+            return self.ending
+        if self.set_aside:
+            return self.set_aside[-1][1]
+        return None
+
+    def lost(self, what: str) -> SendError:
+        """The error for a chunk whose end nobody saw."""
+        text = f"Orthanc no longer knows the job that sent {what}."
+        return SendError(ErrorClass.TRANSIENT, Scope.INSTANCE, "JobGone", text)

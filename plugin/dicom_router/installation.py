@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Into Orthanc, whatever happens: an exception while the script is imported would keep Orthanc from starting.
+
+This file imports nothing but the standard library, so that it can tell which package is missing.
+"""
+
+import json
+import site
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROUTES = "/router(/.*)?"
+ChangeCallback = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Installed:
+    """What a script gets that composes the router with its own callbacks."""
+
+    on_change: ChangeCallback
+
+
+def install(orthanc: Any, *, register: bool) -> Installed:
+    """See dicom_router.install."""
+    _find_packages()
+    try:
+        on_change = _start(orthanc)
+    except Exception as problem:  # noqa: BLE001 - Orthanc must start and receive
+        on_change = _explain(orthanc, problem)
+    if register:
+        orthanc.RegisterOnChangeCallback(on_change)
+    return Installed(on_change)
+
+
+def _start(orthanc: Any) -> ChangeCallback:
+    from dicom_router.app import Router  # noqa: PLC0415 - needs the packages
+    from dicom_router.orthanc_host import OrthancHost  # noqa: PLC0415
+
+    host = OrthancHost(orthanc)
+    router = Router(host)
+    host.listen(ROUTES, router.handle)
+    return host.change_listener(router.on_change)
+
+
+def _find_packages() -> None:
+    """Use the virtual environment beside the checkout, if there is one for this very Python."""
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    packages = Path(__file__).parents[2] / ".venv" / "lib" / version / "site-packages"
+    if packages.is_dir():
+        site.addsitedir(str(packages))
+
+
+def _explain(orthanc: Any, problem: Exception) -> ChangeCallback:
+    """Routing is suspended: say why, in the log and where people look."""
+    if isinstance(problem, ModuleNotFoundError):
+        python = f"Python {sys.version_info.major}.{sys.version_info.minor}"
+        message = (
+            f'The Python package "{problem.name}" is missing. Install the packages of dicom-router for the {python} '
+            "that Orthanc uses (see README.md, Adding it to an existing Orthanc), then restart Orthanc."
+        )
+    else:
+        message = f"dicom-router could not be loaded: {problem!r}"
+    orthanc.LogError(f"dicom-router: routing is suspended. {message}")
+    problems = [{"Path": "Router", "Message": message}]
+    status = json.dumps({"State": "Suspended", "Problems": problems, "Warnings": []})
+
+    def answer(output: Any, _uri: str, **_request: Any) -> None:
+        output.AnswerBuffer(status, "application/json")
+
+    def ignore(_change: int, _level: int, _resource: str) -> None:
+        """Nothing runs; what arrives now is routed after the next start that works."""
+
+    orthanc.RegisterRestCallback("/router/status", answer)
+    return ignore

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Calls to Orthanc's REST API that leave the interpreter free while Orthanc works: its HTTP port, with the SDK's token.
+
+Where Orthanc has no HTTP server, the SDK's internal calls take over; those hold the interpreter.
+"""
+
+import json
+import ssl
+from typing import Any, Protocol
+
+import urllib3
+
+from dicom_router.orthanc_host import OrthancHost
+
+NOT_FOUND = 404
+
+
+class OrthancError(Exception):
+    """Orthanc refused a call. `code` is its ErrorCode, `details` its text, `payload` what 1.12.10 and later add."""
+
+    def __init__(self, status: int, code: int, details: str, payload: dict[str, Any] | None = None) -> None:
+        super().__init__(f"Orthanc answered {status}: {details}")
+        self.status = status
+        self.code = code
+        self.details = details
+        self.payload = payload or {}
+
+    @property
+    def not_found(self) -> bool:
+        """True when there is no such thing."""
+        return self.status == NOT_FOUND
+
+
+class OrthancUnreachableError(OrthancError):
+    """No answer: Orthanc stops, or the call took too long. Whether it was carried out is not known."""
+
+    def __init__(self, details: str) -> None:
+        super().__init__(0, 0, details)
+
+
+class OrthancRest(Protocol):
+    """Orthanc's REST API; paths as in Orthanc's documentation, bodies and answers decoded JSON."""
+
+    holds_interpreter: bool
+
+    def get(self, path: str) -> Any:
+        """GET; raises OrthancError."""
+
+    def post(self, path: str, body: object, timeout: float = 60.0) -> Any:
+        """POST; raises OrthancError."""
+
+    def post_bytes(self, path: str, body: bytes, timeout: float) -> Any:
+        """POST of a DICOM file; raises OrthancError."""
+
+    def get_bytes(self, path: str) -> bytes:
+        """GET of a file; raises OrthancError."""
+
+    def delete(self, path: str) -> None:
+        """DELETE; raises OrthancError."""
+
+
+class HttpRest:
+    """Through the HTTP port. Thread-safe; connections are kept for reading, never for changes.
+
+    A kept connection may die just as a request is sent, and then nobody knows whether a job was made.
+    """
+
+    holds_interpreter = False
+
+    def __init__(self, url: str, token: str, connections: int = 16) -> None:
+        context = ssl.create_default_context()
+        context.check_hostname = False  # the port of our own process
+        context.verify_mode = ssl.CERT_NONE
+        self._url = url.rstrip("/")
+        self._headers = {"Authorization": token}
+        self._pool = urllib3.PoolManager(maxsize=connections, ssl_context=context, retries=False)
+
+    def get(self, path: str) -> Any:
+        return _decode(self._request("GET", path, retries=2))
+
+    def get_bytes(self, path: str) -> bytes:
+        return self._request("GET", path, retries=2)
+
+    def post(self, path: str, body: object, timeout: float = 60.0) -> Any:
+        return _decode(self._request("POST", path, json.dumps(body).encode(), timeout))
+
+    def post_bytes(self, path: str, body: bytes, timeout: float) -> Any:
+        return _decode(self._request("POST", path, body, timeout))
+
+    def delete(self, path: str) -> None:
+        self._request("DELETE", path)
+
+    def close(self) -> None:
+        """Close the kept connections."""
+        self._pool.clear()
+
+    def _request(
+        self, method: str, path: str, body: bytes | None = None, timeout: float = 60.0, retries: int | bool = False
+    ) -> bytes:
+        headers = self._headers if method == "GET" else self._headers | {"Connection": "close"}
+        try:
+            response = self._pool.request(
+                method,
+                self._url + path,
+                body=body,
+                headers=headers,
+                retries=retries,
+                timeout=urllib3.Timeout(connect=5.0, read=timeout),
+            )
+        except urllib3.exceptions.HTTPError as problem:
+            raise OrthancUnreachableError(f"{type(problem).__name__} in {method} {path}") from problem
+        if response.status != 200:  # noqa: PLR2004 - Orthanc has no other success on these routes
+            raise _error(response.status, response.data)
+        return response.data
+
+
+class SdkRest:
+    """Through the SDK: for an Orthanc without HTTP server."""
+
+    holds_interpreter = True
+
+    def __init__(self, host: OrthancHost) -> None:
+        self._host = host
+
+    def get(self, path: str) -> Any:
+        return _decode(self.get_bytes(path))
+
+    def get_bytes(self, path: str) -> bytes:
+        return self._call("GET", path)
+
+    def post(self, path: str, body: object, timeout: float = 60.0) -> Any:  # noqa: ARG002 - the SDK has no time limit
+        return _decode(self._call("POST", path, json.dumps(body).encode()))
+
+    def post_bytes(self, path: str, body: bytes, timeout: float) -> Any:  # noqa: ARG002
+        return _decode(self._call("POST", path, body))
+
+    def delete(self, path: str) -> None:
+        self._call("DELETE", path)
+
+    def close(self) -> None:
+        """Nothing is kept."""
+
+    def _call(self, method: str, path: str, body: bytes = b"") -> bytes:
+        try:
+            return self._host.call(method, path, body)
+        except Exception as problem:
+            # orthanc.OrthancException(code, description); before 1.12.8 every error is UNKNOWN_RESOURCE (17).
+            code = problem.args[0] if problem.args and isinstance(problem.args[0], int) else 0
+            status = NOT_FOUND if code == UNKNOWN_RESOURCE else 500
+            raise OrthancError(status, code, str(problem.args[-1] if problem.args else problem)) from problem
+
+
+UNKNOWN_RESOURCE = 17  # Orthanc, Enumerations.h
+
+
+def connect(host: OrthancHost, configuration: dict[str, Any]) -> HttpRest | SdkRest:
+    """The way to Orthanc's REST API: its HTTP port when that answers, else the SDK."""
+    if not configuration.get("HttpServerEnabled", True):
+        return SdkRest(host)
+    scheme = "https" if configuration.get("SslEnabled") else "http"
+    addresses = configuration.get("HttpBindAddresses") or ["127.0.0.1"]
+    address = "127.0.0.1" if "127.0.0.1" in addresses or "0.0.0.0" in addresses else addresses[0]  # noqa: S104
+    rest = HttpRest(f"{scheme}://{address}:{configuration.get('HttpPort', 8042)}", host.authorization_token())
+    try:
+        rest.get("/system")
+    except OrthancError as problem:
+        host.log_warning(
+            f"dicom-router: the HTTP port of Orthanc cannot be used ({problem}); "
+            "calls go through the plugin SDK and can hold the interpreter."
+        )
+        return SdkRest(host)
+    return rest
+
+
+def _decode(body: bytes) -> Any:
+    return json.loads(body) if body else None
+
+
+def _error(status: int, body: bytes) -> OrthancError:
+    try:
+        told = json.loads(body)
+    except ValueError:
+        return OrthancError(status, 0, body[:200].decode("utf-8", "replace"))
+    if not isinstance(told, dict):
+        return OrthancError(status, 0, "no reason given")
+    details = told.get("Details") or told.get("Message") or "no reason given"
+    return OrthancError(status, int(told.get("OrthancStatus") or 0), str(details), told.get("ErrorPayload"))

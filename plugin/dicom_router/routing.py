@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""A settled study in, deliveries out: facts, the rules' decision, what each destination still lacks, one write."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+
+from dicom_router.config import effective
+from dicom_router.deliveries.delivery import Delivery, NewDelivery, Priority, Reason, Subject
+from dicom_router.deliveries.instance import Instance
+from dicom_router.destination import Destination, Late
+from dicom_router.orthanc_rest import OrthancError, OrthancRest
+from dicom_router.rules.decision import Decision, Target, decide
+from dicom_router.rules.rule import Rule
+from dicom_router.store.journal import Journal, NewDecision, Position
+from dicom_router.store.ledger import Ledger
+from dicom_router.study import ResourceFacts
+
+NEVER_OPENS_RECHECK = 86400.0  # seconds; a schedule that never opens is looked at again the next day
+
+
+@dataclass(frozen=True)
+class Routed:
+    """What came of looking at a study."""
+
+    deliveries: list[int]
+    verdicts: list[dict[str, object]]
+    seen: set[str]  # Orthanc's IDs of its instances
+    found: bool = True  # False: Orthanc does not have it
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A delivery to be made, or why there is none."""
+
+    target: Target
+    delivery: NewDelivery | None
+    why_not: str = ""
+
+
+class Routing:
+    """Looks at studies."""
+
+    def __init__(
+        self,
+        rest: OrthancRest,
+        journal: Journal,
+        ledger: Ledger,
+        destinations: Mapping[str, Destination],
+        rules: Callable[[], Sequence[Rule]],
+        clock: Callable[[], float],
+        zone: tzinfo,
+        *,
+        patient_data: bool = True,
+    ) -> None:
+        self.rest = rest
+        self._journal = journal
+        self._ledger = ledger
+        self._destinations = destinations
+        self._rules = rules
+        self._clock = clock
+        self._zone = zone
+        self._patient_data = patient_data
+
+    def look_at(
+        self, study_id: str, trigger: str, position: Position | None = None, only_rules: Sequence[str] | None = None
+    ) -> Routed:
+        """Apply the rules (or those of `only_rules`) to a study and write what follows. Raises OrthancError."""
+        facts = ResourceFacts(self.rest, study_id)
+        rules = [rule for rule in self._rules() if only_rules is None or rule.name in only_rules]
+        try:
+            if facts.is_copy():
+                return self._nothing(study_id, trigger, position, "It is a modified copy of another study.", facts)
+            decision = self.decide(facts, rules)
+            plans = [self._plan(target, facts) for target in decision.targets]
+            return self._write(study_id, trigger, position, decision, plans, facts)
+        except OrthancError as problem:
+            if not problem.not_found:
+                raise
+            return self._nothing(study_id, trigger, position, "It was deleted from Orthanc before.", None)
+
+    def decide(self, facts: ResourceFacts, rules: Sequence[Rule] | None = None) -> Decision:
+        """What the rules of now say, without writing anything. Raises OrthancError."""
+        return decide(self._rules() if rules is None else rules, facts, self.local(self._clock()))
+
+    def local(self, at: float) -> datetime:
+        """A time (epoch seconds) in the router's time zone."""
+        return datetime.fromtimestamp(at, self._zone)
+
+    def opens(self, destination: Destination, now: float) -> float | None:
+        """When the destination's schedule is open next: `now`, later, or None for never."""
+        opening = destination.schedule.next_open(self.local(now))
+        if opening is None:
+            return None
+        return max(now, opening.timestamp())
+
+    def effective(self, destination: Destination, delivery: Delivery) -> Destination:
+        """The destination with what the delivery's rule says differently."""
+        options = json.loads(delivery.options)
+        return effective(destination, options.get("Send", {}), options.get("Schedule"))
+
+    def send_now(self, study_id: str, destinations: Sequence[str]) -> Routed:
+        """Send a study by hand, all of it, whatever the rules and schedules say. Raises OrthancError."""
+        facts = ResourceFacts(self.rest, study_id)
+        subject = facts.subject(patient_data=self._patient_data)
+        verdict: dict[str, object] = {"Rule": "", "Matched": True, "Send": list(destinations)}
+        new = [self._by_hand(subject, name, facts.instances) for name in destinations]
+        decision = NewDecision("Study", study_id, study_id, "ByHand", [verdict])
+        made = self._journal.record(decision, new, None, self._clock())
+        return Routed(made, [verdict], {instance.id for instance in facts.instances})
+
+    def _by_hand(self, subject: Subject, destination: str, instances: Sequence[Instance]) -> NewDelivery:
+        size = sum(instance.size for instance in instances)
+        now = self._clock()
+        return NewDelivery(
+            subject, destination, "", 0, Priority.URGENT, now, Reason.QUEUED, len(instances), size, renew=True
+        )
+
+    def _plan(self, target: Target, facts: ResourceFacts) -> Plan:
+        destination = self._destinations[target.send.to]
+        sendable = [each for each in facts.instances if not (destination.aet and each.remote_aet == destination.aet)]
+        if not sendable:
+            return Plan(target, None, "It came from there.")
+        late = effective(destination, target.send.options).late
+        study_id = facts.instances[0].study_id
+        accepted = self._ledger.accepted(study_id, destination.name)
+        known = accepted | self._ledger.refused(study_id, destination.name)
+        unsent = [instance for instance in sendable if instance.digest not in known]
+        if not unsent:
+            return Plan(target, None, "It has all of it already.")
+        if accepted and late is Late.NEVER:
+            return Plan(target, None, 'It was sent before, and Late is "Never".')
+        renew = bool(accepted) and late is Late.ALL
+        return Plan(target, self._new(target, destination, facts, sendable if renew else unsent, renew=renew))
+
+    def _new(
+        self, target: Target, plain: Destination, facts: ResourceFacts, instances: Sequence[Instance], *, renew: bool
+    ) -> NewDelivery:
+        rule, now = target.rule, self._clock()
+        schedule = rule.source.get("Schedule")
+        destination = effective(plain, target.send.options, schedule)
+        own_priority = target.send.options.get("Priority")
+        priority = Priority(str(own_priority)) if own_priority else rule.priority or destination.priority
+        due, reason = self._due(destination, priority, now, rule.delay)
+        return NewDelivery(
+            subject=facts.subject(patient_data=self._patient_data),
+            destination=plain.name,
+            rule=rule.name,
+            rule_version=rule.version,
+            priority=priority,
+            due_at=due,
+            reason=reason,
+            instances_count=len(instances),
+            bytes=sum(instance.size for instance in instances),
+            options=json.dumps({"Send": dict(target.send.options), "Schedule": schedule}),
+            renew=renew,
+        )
+
+    def _due(self, destination: Destination, priority: Priority, now: float, delay: float) -> tuple[float, Reason]:
+        wanted = now + delay
+        if priority is not Priority.URGENT:
+            opens = self.opens(destination, wanted)
+            if opens != wanted:
+                return opens or now + NEVER_OPENS_RECHECK, Reason.WINDOW
+        return (wanted, Reason.DELAY) if delay else (now, Reason.QUEUED)
+
+    def _write(
+        self,
+        study_id: str,
+        trigger: str,
+        position: Position | None,
+        decision: Decision,
+        plans: Sequence[Plan],
+        facts: ResourceFacts,
+    ) -> Routed:
+        verdicts = [each.to_json() for each in decision.verdicts]
+        for verdict in verdicts:
+            verdict["NotSent"] = [
+                {"Destination": plan.target.send.to, "Why": plan.why_not}
+                for plan in plans
+                if plan.delivery is None and plan.target.rule.name == verdict["Rule"]
+            ]
+        new = NewDecision("Study", study_id, study_id, trigger, verdicts)
+        deliveries = [plan.delivery for plan in plans if plan.delivery is not None]
+        made = self._journal.record(new, deliveries, position, self._clock())
+        return Routed(made, verdicts, {instance.id for instance in facts.instances})
+
+    def _nothing(
+        self, study_id: str, trigger: str, position: Position | None, why: str, facts: ResourceFacts | None
+    ) -> Routed:
+        verdicts: list[dict[str, object]] = [{"Rule": "", "Matched": False, "Skipped": why}]
+        self._journal.record(NewDecision("Study", study_id, study_id, trigger, verdicts), [], position, self._clock())
+        seen = {instance.id for instance in facts.instances} if facts else set()
+        return Routed([], verdicts, seen, found=facts is not None)

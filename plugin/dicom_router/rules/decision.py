@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""All rules on one resource: which match, why, and which destinations follow. Pure."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from dicom_router.rules.facts import Facts
+from dicom_router.rules.match import Verdict
+from dicom_router.rules.rule import Rule, Send
+
+
+@dataclass(frozen=True)
+class RuleVerdict:
+    """What one rule said. `skipped` tells why it was not looked at, else it is empty."""
+
+    rule: Rule
+    verdict: Verdict | None
+    skipped: str = ""
+
+    @property
+    def matched(self) -> bool:
+        """The rule applies."""
+        return self.verdict is not None and self.verdict.matched
+
+    def to_json(self) -> dict[str, object]:
+        """As REST and the stored decisions show it."""
+        told: dict[str, object] = {
+            "Rule": self.rule.name,
+            "Version": self.rule.version,
+            "Origin": self.rule.origin,
+            "Matched": self.matched,
+            "Send": [send.to for send in self.rule.sends] if self.matched else [],
+        }
+        if self.verdict is None:
+            return told | {"Skipped": self.skipped}
+        reasons = self.verdict.to_json()
+        return told | {"Failed": reasons["Failed"], "Entries": reasons["Entries"]}
+
+
+@dataclass(frozen=True)
+class Target:
+    """A destination that a resource is to be sent to, and the first rule that says so."""
+
+    rule: Rule
+    send: Send
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What follows for one resource."""
+
+    verdicts: tuple[RuleVerdict, ...]
+    targets: tuple[Target, ...]
+
+
+def decide(rules: Iterable[Rule], facts: Facts, now: datetime) -> Decision:
+    """Look at the rules in order; `now` is aware, in the router's time zone. Whatever `facts` raises passes through."""
+    verdicts: list[RuleVerdict] = []
+    stopped_by = ""
+    for rule in rules:
+        verdict = _look(rule, facts, now, stopped_by)
+        verdicts.append(verdict)
+        if verdict.matched and rule.stop:
+            stopped_by = rule.name
+    return Decision(tuple(verdicts), _targets(verdicts))
+
+
+def _look(rule: Rule, facts: Facts, now: datetime, stopped_by: str) -> RuleVerdict:
+    if not rule.enabled:
+        return RuleVerdict(rule, None, "The rule is switched off.")
+    if stopped_by:
+        return RuleVerdict(rule, None, f'The rule "{stopped_by}" before it says Stop.')
+    return RuleVerdict(rule, rule.match.evaluate(facts, now))
+
+
+def _targets(verdicts: Sequence[RuleVerdict]) -> tuple[Target, ...]:
+    """Each destination once, by the first rule that names it."""
+    targets: dict[str, Target] = {}
+    for each in verdicts:
+        if each.matched:
+            for send in each.rule.sends:
+                targets.setdefault(send.to, Target(each.rule, send))
+    return tuple(targets.values())

@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Reading the deliveries: filters, pages, one with its attempts and timeline, counts."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from peewee import Database, ModelSelect, fn
+
+from dicom_router.deliveries.delivery import WAITING, Delivery, Status
+from dicom_router.store import schema
+from dicom_router.store.database import rows, scalar, session, transaction
+from dicom_router.store.queue import to_delivery
+
+ROW = schema.Delivery
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which deliveries; None does not restrict. `created_from` and `created_to` in seconds since the epoch."""
+
+    statuses: Sequence[str] | None = None
+    rule: str | None = None
+    destination: str | None = None
+    study: str | None = None  # Orthanc's ID or the StudyInstanceUID
+    patient: str | None = None
+    accession: str | None = None
+    created_from: float | None = None
+    created_to: float | None = None
+    text: str | None = None
+
+
+@dataclass(frozen=True)
+class AttemptRow:
+    """One try."""
+
+    number: int
+    started_at: float
+    ended_at: float | None
+    jobs: list[str]
+    instances_sent: int
+    instances_refused: int
+    error_class: str
+    error_code: str
+    error_message: str
+
+
+@dataclass(frozen=True)
+class TimelineRow:
+    """Something that happened."""
+
+    at: float
+    status: str
+    text: str
+
+
+@dataclass(frozen=True)
+class RefusalRow:
+    """An instance refused for good."""
+
+    instance_id: str
+    sop_instance_uid: str
+    at: float
+    code: str
+    message: str
+
+
+class History:
+    """The deliveries, newest first."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def page(self, wanted: Filter, limit: int, before: int | None) -> tuple[list[Delivery], int | None, int]:
+        """Up to `limit` deliveries with an ID below `before`; the next `before`, or None; and how many match at all."""
+        with session(self._database):
+            total = int(scalar(_where(ROW.select(fn.COUNT(ROW.id)), wanted)))
+            query = _where(ROW.select(), wanted).order_by(ROW.id.desc()).limit(limit + 1)
+            if before is not None:
+                query = query.where(ROW.id < before)
+            found = [to_delivery(row) for row in rows(query.dicts())]
+        more = len(found) > limit
+        return found[:limit], found[limit - 1].id if more else None, total
+
+    def ids(self, wanted: Filter) -> list[int]:
+        """The IDs of all deliveries that match."""
+        with session(self._database):
+            return [found for (found,) in rows(_where(ROW.select(ROW.id), wanted).tuples())]
+
+    def get(self, delivery_id: int) -> Delivery | None:
+        """One delivery, or None."""
+        with session(self._database):
+            row = ROW.select().where(ROW.id == delivery_id).dicts().first()
+            return to_delivery(row) if row else None
+
+    def attempts(self, delivery_id: int) -> list[AttemptRow]:
+        """Its tries, oldest first."""
+        table = schema.Attempt
+        with session(self._database):
+            return [
+                AttemptRow(
+                    row.number,
+                    row.started_at,
+                    row.ended_at,
+                    json.loads(row.jobs),
+                    row.instances_sent,
+                    row.instances_refused,
+                    row.error_class,
+                    row.error_code,
+                    row.error_message,
+                )
+                for row in rows(table.select().where(table.delivery == delivery_id).order_by(table.id))
+            ]
+
+    def timeline(self, delivery_id: int) -> list[TimelineRow]:
+        """What happened to it, oldest first."""
+        table = schema.Timeline
+        with session(self._database):
+            found = rows(table.select().where(table.delivery == delivery_id).order_by(table.id))
+            return [TimelineRow(row.at, row.status, row.text) for row in found]
+
+    def refusals(self, delivery_id: int) -> list[RefusalRow]:
+        """The instances that its destination refuses."""
+        table = schema.Refusal
+        with session(self._database):
+            found = rows(table.select().where(table.delivery == delivery_id).order_by(table.id))
+            return [RefusalRow(row.instance_id, row.sop_instance_uid, row.at, row.code, row.message) for row in found]
+
+    def counts(self, destination: str | None = None) -> Mapping[str, int]:
+        """How many deliveries are in each state."""
+        query = ROW.select(ROW.status, fn.COUNT(ROW.id)).group_by(ROW.status)
+        if destination is not None:
+            query = query.where(ROW.destination == destination)
+        with session(self._database):
+            found: dict[str, int] = dict(rows(query.tuples()))
+        return {status: found.get(status, 0) for status in Status}
+
+    def oldest_waiting(self, destination: str | None = None) -> float | None:
+        """When the oldest delivery that has not ended was made."""
+        query = ROW.select(fn.MIN(ROW.created_at)).where(ROW.status.in_(sorted({*WAITING, Status.SENDING})))
+        if destination is not None:
+            query = query.where(ROW.destination == destination)
+        with session(self._database):
+            found: float | None = scalar(query)
+        return found
+
+    def sent_since(self, destination: str, since: float) -> tuple[int, int]:
+        """Instances and bytes of the deliveries that ended well since then."""
+        query = ROW.select(fn.SUM(ROW.instances_sent), fn.SUM(ROW.bytes)).where(
+            ROW.destination == destination,
+            ROW.completed_at >= since,
+            ROW.status.in_([Status.COMPLETED, Status.WARNING]),
+        )
+        with session(self._database):
+            instances, size = rows(query.tuples())[0]
+        return int(instances or 0), int(size or 0)
+
+    def last_error(self, destination: str) -> tuple[float, str, str, str] | None:
+        """Time, class, code and message of the last attempt that failed."""
+        table = schema.Attempt
+        query = (
+            table.select(table.ended_at, table.error_class, table.error_code, table.error_message)
+            .join(ROW)
+            .where(ROW.destination == destination, table.error_code != "")
+            .order_by(table.id.desc())
+            .limit(1)
+        )
+        with session(self._database):
+            found = rows(query.tuples())
+        return tuple(found[0]) if found else None
+
+    def waiting_destinations(self) -> list[str]:
+        """The destinations for which deliveries have not ended."""
+        query = ROW.select(ROW.destination).distinct().where(ROW.status.in_(sorted({*WAITING, Status.SENDING})))
+        with session(self._database):
+            return [name for (name,) in rows(query.tuples())]
+
+    def prune(self, before: float, limit: int = 500) -> int:
+        """Forget up to `limit` deliveries that ended before then, and decisions as old. Answers how many deliveries."""
+        old = ROW.select(ROW.id).where(ROW.completed_at < before).limit(limit)
+        with transaction(self._database):
+            schema.Decision.delete().where(
+                schema.Decision.id.in_(
+                    schema.Decision.select(schema.Decision.id).where(schema.Decision.made_at < before).limit(limit)
+                )
+            ).execute()
+            return int(ROW.delete().where(ROW.id.in_(old)).execute())
+
+
+def _where(query: "ModelSelect[Any]", wanted: Filter) -> "ModelSelect[Any]":
+    equal = (
+        (ROW.rule, wanted.rule),
+        (ROW.destination, wanted.destination),
+        (ROW.accession_number, wanted.accession),
+    )
+    for column, value in equal:
+        if value is not None:
+            query = query.where(column == value)
+    if wanted.statuses is not None:
+        query = query.where(ROW.status.in_(list(wanted.statuses)))
+    if wanted.study is not None:
+        query = query.where((ROW.study_id == wanted.study) | (ROW.study_instance_uid == wanted.study))
+    if wanted.patient is not None:
+        query = query.where((ROW.patient_id == wanted.patient) | ROW.patient_name.contains(wanted.patient))
+    if wanted.created_from is not None:
+        query = query.where(ROW.created_at >= wanted.created_from)
+    if wanted.created_to is not None:
+        query = query.where(ROW.created_at <= wanted.created_to)
+    return query if wanted.text is None else query.where(_mentions(wanted.text))
+
+
+def _mentions(text: str) -> Any:
+    columns = (
+        ROW.patient_name,
+        ROW.patient_id,
+        ROW.accession_number,
+        ROW.study_description,
+        ROW.study_instance_uid,
+        ROW.rule,
+        ROW.destination,
+        ROW.error_message,
+    )
+    found = columns[0].contains(text)
+    for column in columns[1:]:
+        found = found | column.contains(text)
+    return found

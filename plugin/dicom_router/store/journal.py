@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""How far the change log was acted upon, what was decided, and the deliveries made of it: one transaction."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from peewee import Database
+
+from dicom_router.deliveries.delivery import NewDelivery
+from dicom_router.store import schema
+from dicom_router.store.database import replace, session, transaction
+from dicom_router.store.queue import DeliveryQueue
+
+_ONLY_ROW = 1
+
+
+@dataclass(frozen=True)
+class Position:
+    """A place in Orthanc's change log.
+
+    `seq`: all rows up to here have been acted upon. `settled_seq`: every instance up to here belongs to a resource
+    that has been looked at since it arrived. `date`: Orthanc's date of the last row, `20261122T010203`.
+    """
+
+    seq: int
+    settled_seq: int
+    date: str = ""
+
+
+@dataclass(frozen=True)
+class NewDecision:
+    """What the rules said about a resource; `verdicts` is JSON-able, one object a rule."""
+
+    level: str
+    resource_id: str
+    study_id: str
+    trigger: str
+    verdicts: Sequence[dict[str, object]]
+
+
+@dataclass(frozen=True)
+class StoredDecision:
+    """A decision of the past."""
+
+    id: int
+    made_at: float
+    level: str
+    resource_id: str
+    trigger: str
+    verdicts: list[dict[str, object]]
+
+
+class Journal:
+    """The router's memory of what it has looked at."""
+
+    def __init__(self, database: Database, queue: DeliveryQueue) -> None:
+        self._database = database
+        self._queue = queue
+
+    def position(self) -> Position | None:
+        """Where reading goes on, or None on the very first start."""
+        with session(self._database):
+            row = schema.Cursor.get_or_none(schema.Cursor.id == _ONLY_ROW)
+            return Position(row.seq, row.settled_seq, row.date) if row else None
+
+    def move(self, position: Position) -> None:
+        """Nothing had to be decided up to `position`."""
+        with session(self._database):
+            replace(schema.Cursor, id=_ONLY_ROW, seq=position.seq, settled_seq=position.settled_seq, date=position.date)
+
+    def record(
+        self, decision: NewDecision, deliveries: Sequence[NewDelivery], position: Position | None, now: float
+    ) -> list[int]:
+        """Write a decision, its deliveries and the cursor, all or nothing. Answers the new deliveries' IDs."""
+        with transaction(self._database):
+            schema.Decision.insert(
+                made_at=now,
+                level=decision.level,
+                resource_id=decision.resource_id,
+                study_id=decision.study_id,
+                trigger=decision.trigger,
+                verdicts=json.dumps(decision.verdicts),
+            ).execute()
+            made = [self._queue.enqueue(delivery, now) for delivery in deliveries]
+            if position is not None:
+                self.move(position)
+            return [delivery_id for delivery_id in made if delivery_id is not None]
+
+    def decisions(self, study_id: str, limit: int = 20) -> list[StoredDecision]:
+        """The last decisions about a study, its series and its patient's sends, newest first."""
+        with session(self._database):
+            rows = (
+                schema.Decision.select()
+                .where(schema.Decision.study_id == study_id)
+                .order_by(schema.Decision.id.desc())
+                .limit(limit)
+            )
+            return [
+                StoredDecision(row.id, row.made_at, row.level, row.resource_id, row.trigger, json.loads(row.verdicts))
+                for row in rows
+            ]

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The ledger: which instances of a study a destination has accepted. One row a chunk, 16 bytes an instance."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from peewee import Database
+
+from dicom_router.deliveries.instance import DIGEST_BYTES
+from dicom_router.store.database import rows, session, transaction
+from dicom_router.store.schema import Ledger as Row
+from dicom_router.store.schema import Refusal
+
+
+@dataclass(frozen=True)
+class OpenChunk:
+    """A chunk that may be on its way: its job, and how many of its instances are known to be there."""
+
+    id: int
+    job_id: str
+    count: int
+    accepted: int
+    delivery_id: int | None
+
+
+class Ledger:
+    """The accepted instances, by study and destination."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def accepted(self, study_id: str, destination: str) -> set[bytes]:
+        """The fingerprints of the instances that the destination is known to have."""
+        with session(self._database):
+            found = Row.select(Row.digests, Row.accepted).where(
+                Row.study_id == study_id, Row.destination == destination
+            )
+            return {digest for digests, count in rows(found.tuples()) for digest in split(digests)[:count]}
+
+    def refused(self, study_id: str, destination: str) -> set[bytes]:
+        """The fingerprints of the instances that the destination has refused for good."""
+        with session(self._database):
+            found = Refusal.select(Refusal.digest).where(
+                Refusal.study_id == study_id, Refusal.destination == destination
+            )
+            return {bytes(digest) for (digest,) in rows(found.tuples())}
+
+    def forget(self, study_id: str, destination: str) -> None:
+        """Send it all again: what the destination has, or has refused, is not taken for granted any more."""
+        with transaction(self._database):
+            self.forget_refusals(study_id, destination)
+            Row.delete().where(Row.study_id == study_id, Row.destination == destination, Row.job_id.is_null()).execute()
+
+    def forget_refusals(self, study_id: str, destination: str) -> None:
+        """Try again what was refused; the history keeps naming it."""
+        with session(self._database):
+            Refusal.update(digest=b"").where(Refusal.study_id == study_id, Refusal.destination == destination).execute()
+
+    def open_chunk(self, study_id: str, destination: str, delivery_id: int, digests: Sequence[bytes]) -> int:
+        """A chunk is about to be handed to Orthanc; nothing of it is accepted yet. Answers the chunk's ID."""
+        with session(self._database):
+            return int(
+                Row.insert(
+                    study_id=study_id,
+                    destination=destination,
+                    delivery_id=delivery_id,
+                    digests=b"".join(digests),
+                    accepted=0,
+                    job_id="",
+                ).execute()
+            )
+
+    def submitted(self, chunk_id: int, job_id: str) -> None:
+        """Orthanc has made a job of the chunk."""
+        with session(self._database):
+            Row.update(job_id=job_id).where(Row.id == chunk_id).execute()
+
+    def advance(self, chunk_id: int, accepted: int) -> None:
+        """The first `accepted` instances of a chunk under way are there."""
+        with session(self._database):
+            Row.update(accepted=accepted).where(Row.id == chunk_id, Row.accepted < accepted).execute()
+
+    def close_chunk(self, chunk_id: int, accepted: int) -> None:
+        """The chunk's job has ended; the first `accepted` of its instances are there, the others perhaps not."""
+        with transaction(self._database):
+            row = Row.get_or_none(Row.id == chunk_id)
+            if row is None:
+                return
+            accepted = max(accepted, row.accepted)
+            if accepted == 0:
+                Row.delete().where(Row.id == chunk_id).execute()
+                return
+            Row.update(
+                digests=bytes(row.digests)[: accepted * DIGEST_BYTES], accepted=accepted, job_id=None, delivery_id=None
+            ).where(Row.id == chunk_id).execute()
+
+    def add(self, study_id: str, destination: str, digests: Sequence[bytes]) -> None:
+        """These instances are there."""
+        with session(self._database):
+            Row.insert(
+                study_id=study_id, destination=destination, digests=b"".join(digests), accepted=len(digests)
+            ).execute()
+
+    def open_chunks(self, delivery_ids: Iterable[int] | None = None) -> list[OpenChunk]:
+        """The chunks whose end was not written: all, or those of some deliveries."""
+        with session(self._database):
+            query = Row.select().where(Row.job_id.is_null(False))
+            if delivery_ids is not None:
+                query = query.where(Row.delivery_id.in_(list(delivery_ids)))
+            return [
+                OpenChunk(row.id, row.job_id or "", len(row.digests) // DIGEST_BYTES, row.accepted, row.delivery_id)
+                for row in query
+            ]
+
+    def prune(self, study_id: str) -> None:
+        """The study is gone from Orthanc."""
+        with session(self._database):
+            Row.delete().where(Row.study_id == study_id, Row.job_id.is_null()).execute()
+
+    def studies(self, after: str, limit: int) -> list[str]:
+        """The studies in the ledger in order of their IDs, `limit` from `after` on."""
+        with session(self._database):
+            found = Row.select(Row.study_id).distinct().where(Row.study_id > after).order_by(Row.study_id).limit(limit)
+            return [study_id for (study_id,) in rows(found.tuples())]
+
+
+def split(digests: bytes) -> list[bytes]:
+    """The fingerprints of a chunk, in order."""
+    data = bytes(digests)
+    return [data[start : start + DIGEST_BYTES] for start in range(0, len(data), DIGEST_BYTES)]

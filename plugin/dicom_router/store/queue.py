@@ -1,0 +1,360 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The delivery queue. Each transition is a method named by its reason; each write that ends an attempt is guarded."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+
+from peewee import Database, fn
+
+from dicom_router.deliveries.delivery import (
+    LAST_URGENT_RANK,
+    WAITING,
+    Delivery,
+    Event,
+    NewDelivery,
+    Priority,
+    Reason,
+    Status,
+    allowed,
+    rank,
+)
+from dicom_router.deliveries.instance import Instance
+from dicom_router.deliveries.outcome import Scope, SendError
+from dicom_router.store import schema
+from dicom_router.store.database import rows, scalar, session, transaction
+
+ROW = schema.Delivery
+IS_WAITING = ROW.status.in_(sorted(WAITING))
+
+
+def to_delivery(row: dict[str, object]) -> Delivery:
+    """A row as a value."""
+    values = row | {"status": Status(str(row["status"])), "priority": Priority(str(row["priority"]))}
+    return Delivery(**values)  # type: ignore[arg-type]
+
+
+class DeliveryQueue:
+    """What is to be sent, by whom and when. `owner` names this Orthanc; it stays the same over a restart."""
+
+    def __init__(self, database: Database, owner: str, lease_seconds: float = 60.0) -> None:
+        self._database = database
+        self._owner = owner
+        self._lease_seconds = lease_seconds
+
+    def enqueue(self, new: NewDelivery, now: float) -> int | None:
+        """Add a delivery and return its ID; None when one already waits for this resource and destination.
+
+        A waiting delivery lists its instances when it is sent, so it takes along what came since.
+        """
+        with transaction(self._database):
+            waiting = self._waiting_twin(new)
+            if waiting is not None:
+                if new.renew:
+                    ROW.update(renew=True).where(ROW.id == waiting).execute()
+                return None
+            values = asdict(new)
+            delivery_id = int(
+                ROW.insert(
+                    **values.pop("subject"),
+                    **values,
+                    status=Status.SCHEDULED,
+                    rank=rank(new.priority, now),
+                    ready=new.due_at <= now,
+                    created_at=now,
+                ).execute()
+            )
+            self._tell(delivery_id, now, Status.SCHEDULED, new.reason)
+            return delivery_id
+
+    def _waiting_twin(self, new: NewDelivery) -> int | None:
+        twin = ROW.select(ROW.id).where(
+            ROW.resource_id == new.subject.resource_id, ROW.destination == new.destination, IS_WAITING
+        )
+        found: int | None = scalar(twin)
+        return found
+
+    def wake_due(self, now: float) -> None:
+        """Make claimable what has reached its time."""
+        with session(self._database):
+            late = ROW.select(ROW.id).where(IS_WAITING, ~ROW.ready, ROW.due_at <= now)
+            if late.limit(1).exists():
+                ROW.update(ready=True).where(ROW.id.in_(late)).execute()
+
+    def next_due(self) -> float | None:
+        """When the next waiting delivery reaches its time, or None."""
+        with session(self._database):
+            due: float | None = scalar(ROW.select(fn.MIN(ROW.due_at)).where(IS_WAITING, ~ROW.ready))
+            return due
+
+    def ready(self, destination: str) -> bool:
+        """Something could be claimed now."""
+        return self._first_rank(destination) is not None
+
+    def urgent_ready(self, destination: str) -> bool:
+        """Something urgent could be claimed now."""
+        first = self._first_rank(destination)
+        return first is not None and first < LAST_URGENT_RANK
+
+    def _first_rank(self, destination: str) -> float | None:
+        with session(self._database):
+            first = ROW.select(fn.MIN(ROW.rank)).where(ROW.destination == destination, IS_WAITING, ROW.ready)
+            found: float | None = scalar(first)
+            return found
+
+    def claim(self, destination: str, lease: str, now: float, *, urgent_only: bool = False) -> Delivery | None:
+        """Take the first delivery that is ready for `destination`, or None. Not while its study is being sent there."""
+        twin = ROW.alias()
+        busy = twin.select(twin.study_id).where(twin.status == Status.SENDING, twin.destination == destination)
+        first = ROW.select(ROW.id).where(
+            ROW.destination == destination, IS_WAITING, ROW.ready, ROW.study_id.not_in(busy)
+        )
+        if urgent_only:
+            first = first.where(ROW.priority == Priority.URGENT)
+        with transaction(self._database):
+            taken = (
+                ROW.update(
+                    status=Status.SENDING,
+                    reason="",
+                    owner=self._owner,
+                    lease=lease,
+                    lease_until=now + self._lease_seconds,
+                    attempts=ROW.attempts + 1,
+                    started_at=fn.COALESCE(ROW.started_at, now),
+                )
+                .where(ROW.id == first.order_by(ROW.rank).limit(1))
+                .returning(ROW)
+                .dicts()
+                .execute()
+            )
+            claimed = [to_delivery(row) for row in rows(taken)]
+            if not claimed:
+                return None
+            delivery = claimed[0]
+            schema.Attempt.insert(delivery=delivery.id, number=delivery.attempts, started_at=now).execute()
+            self._tell(delivery.id, now, Status.SENDING, f"Attempt {delivery.attempts}")
+            return delivery
+
+    def renew_leases(self, leases: Iterable[str], now: float) -> None:
+        """This process is alive and still sends these."""
+        with session(self._database):
+            ROW.update(lease_until=now + self._lease_seconds).where(
+                ROW.status == Status.SENDING, ROW.lease.in_(list(leases))
+            ).execute()
+
+    def listed(self, delivery: Delivery, count: int, size: int) -> None:
+        """The instances were counted: `count` in all for this delivery, `size` bytes."""
+        with session(self._database):
+            ROW.update(instances_count=count, bytes=size, renew=False).where(
+                ROW.id == delivery.id, ROW.lease == delivery.lease
+            ).execute()
+
+    def progress(self, delivery: Delivery, sent: int, refused: int) -> None:
+        """So many instances of this delivery have been accepted and refused so far."""
+        with session(self._database):
+            ROW.update(instances_sent=sent, instances_refused=refused).where(
+                ROW.id == delivery.id, ROW.status == Status.SENDING, ROW.lease == delivery.lease
+            ).execute()
+
+    def job_submitted(self, delivery: Delivery, job_id: str) -> None:
+        """Keep the ID of an Orthanc job with the running attempt."""
+        with transaction(self._database):
+            attempt = self._running_attempt(delivery.id)
+            if attempt is not None:
+                jobs = [*json.loads(attempt.jobs), job_id]
+                schema.Attempt.update(jobs=json.dumps(jobs)).where(schema.Attempt.id == attempt.id).execute()
+
+    def succeed(self, delivery: Delivery, sent: int, refused: int, verified: str, now: float) -> bool:
+        """All arrived (or were refused for good): Completed, or Warning. False: the lease was lost, nothing written."""
+        status = Status.WARNING if refused else Status.COMPLETED
+        text = f"{sent} instances arrived" + (f", {refused} were refused" if refused else "")
+        return self._close(
+            delivery,
+            Event.SUCCEED,
+            status,
+            now,
+            text,
+            completed_at=now,
+            instances_sent=sent,
+            instances_refused=refused,
+            verified=verified,
+            **({} if refused else _no_error()),
+        )
+
+    def fail(
+        self, delivery: Delivery, error: SendError, sent: int, refused: int, retry_at: float | None, now: float
+    ) -> bool:
+        """The attempt failed: Retrying at `retry_at`; with None, Failed, or Warning when other instances arrived."""
+        event = Event.FAIL_PERMANENT if error.permanent else Event.FAIL_TRANSIENT
+        values = _error(error) | {"instances_sent": sent, "instances_refused": refused}
+        if retry_at is not None:
+            return self._close(
+                delivery,
+                Event.FAIL_TRANSIENT,
+                Status.RETRYING,
+                now,
+                error.message,
+                reason=Reason.RETRY,
+                due_at=retry_at,
+                ready=retry_at <= now,
+                **values,
+            )
+        status = Status.WARNING if sent else Status.FAILED
+        return self._close(delivery, event, status, now, error.message, completed_at=now, **values)
+
+    def defer(self, delivery: Delivery, reason: Reason, due_at: float, sent: int, refused: int, now: float) -> bool:
+        """Give the attempt back, uncounted: the router stops, or the destination was paused or held meanwhile."""
+        return self._close(
+            delivery,
+            Event.DEFER,
+            Status.SCHEDULED,
+            now,
+            reason,
+            reason=reason,
+            due_at=due_at,
+            ready=due_at <= now,
+            attempts=delivery.attempts - 1,
+            instances_sent=sent,
+            instances_refused=refused,
+        )
+
+    def _close(self, delivery: Delivery, event: Event, status: Status, now: float, text: str, **values: object) -> bool:
+        with transaction(self._database):
+            if self._cancel_was_asked(delivery) and event is not Event.SUCCEED:
+                status, text = Status.CANCELED, "Canceled by hand"
+                values = {key: value for key, value in values.items() if key not in {"due_at", "ready", "reason"}}
+                values |= {"completed_at": now}
+            if status not in allowed(event, Status.SENDING):
+                raise AssertionError(f"{event} may not lead to {status}")
+            written = (
+                ROW.update(status=status, lease="", lease_until=0, cancel_asked=False, **values)
+                .where(ROW.id == delivery.id, ROW.status == Status.SENDING, ROW.lease == delivery.lease)
+                .execute()
+            )
+            if not written:
+                return False
+            self._end_attempt(delivery.id, event, values, now)
+            self._tell(delivery.id, now, status, text)
+            return True
+
+    def _cancel_was_asked(self, delivery: Delivery) -> bool:
+        return bool(ROW.select(ROW.cancel_asked).where(ROW.id == delivery.id).scalar())
+
+    def _end_attempt(self, delivery_id: int, event: Event, values: dict[str, object], now: float) -> None:
+        attempt = self._running_attempt(delivery_id)
+        if attempt is None:
+            return
+        before = (
+            schema.Attempt.select(fn.SUM(schema.Attempt.instances_sent))
+            .where(schema.Attempt.delivery == delivery_id, schema.Attempt.id != attempt.id)
+            .scalar()
+        ) or 0
+        sent = max(0, int(str(values.get("instances_sent", 0))) - before)
+        if event is Event.DEFER and not sent:
+            schema.Attempt.delete().where(schema.Attempt.id == attempt.id).execute()
+            return
+        schema.Attempt.update(
+            ended_at=now,
+            instances_sent=sent,
+            instances_refused=values.get("instances_refused", 0),
+            **{key: values[key] for key in ("error_class", "error_code", "error_message") if key in values},
+        ).where(schema.Attempt.id == attempt.id).execute()
+
+    def _running_attempt(self, delivery_id: int) -> schema.Attempt | None:
+        running = schema.Attempt.select().where(
+            schema.Attempt.delivery == delivery_id, schema.Attempt.ended_at.is_null()
+        )
+        found: schema.Attempt | None = running.order_by(schema.Attempt.id.desc()).first()
+        return found
+
+    def take_over(self, now: float) -> list[int]:
+        """Retry at once what this Orthanc was sending before it was restarted, and what dead owners left."""
+        error = SendError.interrupted()
+        with transaction(self._database):
+            abandoned = ROW.select().where(
+                ROW.status == Status.SENDING, (ROW.owner == self._owner) | (ROW.lease_until < now)
+            )
+            lost = [to_delivery(row) for row in rows(abandoned.dicts())]
+            for delivery in lost:
+                self._close_lost(delivery, error, now)
+        return [delivery.id for delivery in lost]
+
+    def _close_lost(self, delivery: Delivery, error: SendError, now: float) -> None:
+        status = Status.CANCELED if delivery.cancel_asked else Status.RETRYING
+        values: dict[str, object] = {"completed_at": now} if delivery.cancel_asked else {"due_at": now, "ready": True}
+        ROW.update(
+            status=status, reason=Reason.QUEUED, lease="", lease_until=0, cancel_asked=False, **_error(error), **values
+        ).where(ROW.id == delivery.id, ROW.lease == delivery.lease).execute()
+        self._end_attempt(
+            delivery.id, Event.OWNER_LOST, _error(error) | {"instances_sent": delivery.instances_sent}, now
+        )
+        self._tell(delivery.id, now, status, error.message)
+
+    def cancel(self, delivery_id: int, now: float) -> Status | None:
+        """Cancel a waiting delivery, or ask a sending one to end; the state it is in afterwards, None when unknown.
+
+        Raises IllegalTransitionError when it has ended already.
+        """
+        with transaction(self._database):
+            row = ROW.get_or_none(ROW.id == delivery_id)
+            if row is None:
+                return None
+            status = Status(row.status)
+            (after,) = allowed(Event.CANCEL, status)
+            if after is Status.CANCELED:
+                ROW.update(status=after, reason="", completed_at=now).where(ROW.id == delivery_id).execute()
+            else:
+                ROW.update(cancel_asked=True).where(ROW.id == delivery_id).execute()
+            self._tell(delivery_id, now, after, "Canceled by hand" if after is Status.CANCELED else "Cancel asked for")
+            return after
+
+    def wake_destination(self, destination: str, now: float) -> int:
+        """The destination is back: what waits because the way to it failed is due now. Answers how many."""
+        with session(self._database):
+            return int(
+                ROW.update(due_at=now, ready=True, reason=Reason.QUEUED)
+                .where(
+                    ROW.destination == destination,
+                    IS_WAITING,
+                    ~ROW.ready,
+                    ROW.error_scope.in_([Scope.DESTINATION, Scope.ASSOCIATION]),
+                )
+                .execute()
+            )
+
+    def refused(self, delivery: Delivery, instance: Instance, error: SendError, now: float) -> None:
+        """The destination refuses this instance for good."""
+        with session(self._database):
+            schema.Refusal.insert(
+                delivery=delivery.id,
+                study_id=instance.study_id,
+                destination=delivery.destination,
+                digest=instance.digest,
+                instance_id=instance.id,
+                sop_instance_uid=instance.sop_instance_uid,
+                at=now,
+                code=error.code,
+                message=error.message,
+            ).execute()
+
+    def get(self, delivery_id: int) -> Delivery | None:
+        """One delivery, or None."""
+        with session(self._database):
+            row = ROW.select().where(ROW.id == delivery_id).dicts().first()
+            return to_delivery(row) if row else None
+
+    def _tell(self, delivery_id: int, now: float, status: Status, text: str) -> None:
+        schema.Timeline.insert(delivery=delivery_id, at=now, status=status, text=text).execute()
+
+
+def _error(error: SendError) -> dict[str, object]:
+    return {
+        "error_class": error.error_class,
+        "error_scope": error.scope,
+        "error_code": error.code,
+        "error_message": error.message,
+    }
+
+
+def _no_error() -> dict[str, object]:
+    return {"error_class": "", "error_scope": "", "error_code": "", "error_message": ""}

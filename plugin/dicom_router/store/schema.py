@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The tables of the side database. Times are seconds since the epoch (UTC); resource IDs are Orthanc's."""
+
+from peewee import (
+    AutoField,
+    BlobField,
+    BooleanField,
+    Check,
+    CompositeKey,
+    DoubleField,
+    ForeignKeyField,
+    IntegerField,
+    Model,
+    TextField,
+)
+
+from dicom_router.deliveries.delivery import Status
+
+STATUSES = ", ".join(f"'{status}'" for status in Status)
+
+
+class Meta(Model):
+    """Facts about this database: its schema's version, and the switches set by hand that outlive a restart."""
+
+    key = TextField(primary_key=True)
+    value = TextField()
+
+    class Meta:
+        table_name = "meta"
+
+
+class Cursor(Model):
+    """How far the change log has been read (one row)."""
+
+    id = IntegerField(primary_key=True)
+    seq = IntegerField()  # every row up to here has been acted upon
+    settled_seq = IntegerField()  # every instance up to here belongs to a resource that has been looked at since
+    date = TextField()  # Orthanc's date of the row `seq`, to recognise a change log that was made anew
+
+    class Meta:
+        table_name = "cursor"
+
+
+class Decision(Model):
+    """What the rules said about one resource, and why."""
+
+    id = AutoField()
+    made_at = DoubleField()
+    level = TextField()
+    resource_id = TextField()
+    study_id = TextField(index=True)  # the Orthanc study (for a patient: the patient) it belongs to
+    trigger = TextField()
+    verdicts = TextField()  # JSON, one object a rule
+
+    class Meta:
+        table_name = "decision"
+
+
+class Delivery(Model):
+    """One resource to one destination."""
+
+    id = AutoField()
+    status = TextField(constraints=[Check(f"status IN ({STATUSES})")])
+    reason = TextField(default="")
+    rule = TextField(default="")
+    rule_version = IntegerField(default=0)
+    destination = TextField()
+    options = TextField(default="{}")  # JSON: what the rule says differently from the destination
+    level = TextField()
+    resource_id = TextField()
+    study_id = TextField()  # the unit of the ledger: the Orthanc study (for a patient-level delivery, the patient)
+    renew = BooleanField(default=False)  # send everything again, also what the ledger has
+    priority = TextField()
+    rank = DoubleField()  # place in the queue, lowest first
+    due_at = DoubleField()
+    ready = BooleanField(default=False)  # due_at has passed; keeps claiming quick however many wait for later
+    cancel_asked = BooleanField(default=False)
+    owner = TextField(default="")
+    lease = TextField(default="")
+    lease_until = DoubleField(default=0)
+
+    study_instance_uid = TextField(default="")
+    patient_id = TextField(default="")
+    patient_name = TextField(default="")
+    accession_number = TextField(default="")
+    study_date = TextField(default="")
+    study_description = TextField(default="")
+    modalities = TextField(default="")  # backslash-separated, as DICOM does
+    remote_aet = TextField(default="")
+    called_aet = TextField(default="")
+
+    instances_count = IntegerField(default=0)
+    instances_sent = IntegerField(default=0)
+    instances_refused = IntegerField(default=0)
+    bytes = IntegerField(default=0)
+    attempts = IntegerField(default=0)
+    created_at = DoubleField()
+    started_at = DoubleField(null=True)
+    completed_at = DoubleField(null=True)
+    verified = TextField(default="")
+    error_class = TextField(default="")
+    error_scope = TextField(default="")
+    error_code = TextField(default="")
+    error_message = TextField(default="")
+    resend_of = IntegerField(null=True)
+
+    class Meta:
+        table_name = "delivery"
+
+
+class Attempt(Model):
+    """One try of a delivery."""
+
+    id = AutoField()
+    delivery = ForeignKeyField(Delivery, backref="attempt_rows", on_delete="CASCADE")
+    number = IntegerField()
+    started_at = DoubleField()
+    ended_at = DoubleField(null=True)
+    jobs = TextField(default="[]")  # JSON: the IDs of Orthanc's jobs
+    instances_sent = IntegerField(default=0)
+    instances_refused = IntegerField(default=0)
+    error_class = TextField(default="")
+    error_code = TextField(default="")
+    error_message = TextField(default="")
+
+    class Meta:
+        table_name = "attempt"
+
+
+class Timeline(Model):
+    """What happened to a delivery, for people."""
+
+    id = AutoField()
+    delivery = ForeignKeyField(Delivery, backref="timeline", on_delete="CASCADE")
+    at = DoubleField()
+    status = TextField()
+    text = TextField()
+
+    class Meta:
+        table_name = "timeline"
+
+
+class Refusal(Model):
+    """An instance that a destination refuses for good."""
+
+    id = AutoField()
+    delivery = ForeignKeyField(Delivery, backref="refusals", on_delete="CASCADE")
+    study_id = TextField()
+    destination = TextField()
+    digest = BlobField()
+    instance_id = TextField()
+    sop_instance_uid = TextField()
+    at = DoubleField()
+    code = TextField()
+    message = TextField()
+
+    class Meta:
+        table_name = "refusal"
+        indexes = ((("study_id", "destination"), False),)
+
+
+class Ledger(Model):
+    """The instances of a study that a destination has accepted: one row a chunk, 16 bytes an instance."""
+
+    id = AutoField()
+    study_id = TextField()
+    destination = TextField()
+    digests = BlobField()  # in the order of sending
+    accepted = IntegerField()  # how many of them, from the first, are known to have been accepted
+    job_id = TextField(null=True)  # Orthanc's job while it runs; "" just before it is submitted
+    delivery_id = IntegerField(null=True)
+
+    class Meta:
+        table_name = "ledger"
+        indexes = ((("study_id", "destination"), False),)
+
+
+class RuleVersion(Model):
+    """Each version of a rule made over REST; `body` is null where it was deleted."""
+
+    name = TextField()
+    version = IntegerField()
+    made_at = DoubleField()
+    made_by = TextField(default="")
+    body = TextField(null=True)  # JSON, in the syntax of orthanc.json
+
+    class Meta:
+        table_name = "rule_version"
+        primary_key = CompositeKey("name", "version")
+
+
+class RulePlace(Model):
+    """The order of the living rules made over REST."""
+
+    name = TextField(primary_key=True)
+    place = IntegerField()
+    version = IntegerField()
+
+    class Meta:
+        table_name = "rule_place"
+
+
+TABLES: tuple[type[Model], ...] = (
+    Meta,
+    Cursor,
+    Decision,
+    Delivery,
+    Attempt,
+    Timeline,
+    Refusal,
+    Ledger,
+    RuleVersion,
+    RulePlace,
+)
+
+# Partial indexes keep the queue's cost independent of the history's size.
+INDEXES = (
+    "CREATE INDEX delivery_claim ON delivery (destination, rank) WHERE status IN ('Scheduled', 'Retrying') AND ready",
+    "CREATE INDEX delivery_due ON delivery (due_at) WHERE status IN ('Scheduled', 'Retrying') AND NOT ready",
+    "CREATE INDEX delivery_sending ON delivery (study_id, destination) WHERE status = 'Sending'",
+    "CREATE INDEX delivery_open ON delivery (resource_id, destination)"
+    " WHERE status IN ('Scheduled', 'Retrying', 'Sending')",
+    "CREATE INDEX delivery_study ON delivery (study_id)",
+    "CREATE INDEX delivery_study_uid ON delivery (study_instance_uid)",
+    "CREATE INDEX delivery_patient ON delivery (patient_id)",
+    "CREATE INDEX delivery_accession ON delivery (accession_number)",
+    "CREATE INDEX delivery_status ON delivery (status, id)",
+    "CREATE INDEX delivery_destination ON delivery (destination, id)",
+    "CREATE INDEX delivery_rule ON delivery (rule, id)",
+    "CREATE INDEX delivery_created ON delivery (created_at)",
+    "CREATE INDEX ledger_job ON ledger (job_id) WHERE job_id IS NOT NULL",
+)

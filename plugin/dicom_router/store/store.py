@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The side database and all that is kept in it."""
+
+from pathlib import Path
+
+from peewee import Database
+
+from dicom_router.store.database import open_sqlite
+from dicom_router.store.history import History
+from dicom_router.store.journal import Journal
+from dicom_router.store.ledger import Ledger
+from dicom_router.store.queue import DeliveryQueue
+from dicom_router.store.rule_book import RuleBook
+from dicom_router.store.switches import Switches
+
+
+class Store:
+    """The rooms of the side database."""
+
+    def __init__(self, database: Database, owner: str) -> None:
+        self.database = database
+        self.queue = DeliveryQueue(database, owner)
+        self.journal = Journal(database, self.queue)
+        self.ledger = Ledger(database)
+        self.history = History(database)
+        self.rule_book = RuleBook(database)
+        self.switches = Switches(database)
+
+
+def open_store(path: Path, owner: str) -> Store:
+    """The store in an SQLite file, made when missing. `owner` names this Orthanc. Raises StoreError."""
+    return Store(open_sqlite(path), owner)

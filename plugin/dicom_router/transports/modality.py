@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""C-STORE to one of Orthanc's DicomModalities, by Orthanc's own asynchronous, non-permissive jobs.
+
+A permissive job ends with success whatever the destination answered (orthanc: SetOfCommandsJob.cpp), so none is used.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote
+
+from dicom_router.deliveries.instance import Instance
+from dicom_router.deliveries.outcome import (
+    ORTHANC_CANCELED_JOB,
+    ErrorClass,
+    Scope,
+    SendError,
+    classify,
+)
+from dicom_router.destination import Destination
+from dicom_router.orthanc_rest import OrthancError, OrthancRest
+from dicom_router.transports.transport import JobReport, JobState
+
+PROBE_TIMEOUT = 4  # seconds; a destination that needs longer to answer an echo would not keep up with sending
+STRAIGHT_TIMEOUT = 300.0  # seconds; the modality's own timeouts end it much earlier
+
+# SetOfCommandsJob.cpp: progress is the position among the commands; exact for up to 100 of them.
+CHUNK_LIMIT = 100
+
+
+class ModalityTransport:
+    """Sends through `/modalities/{name}`."""
+
+    def __init__(self, rest: OrthancRest) -> None:
+        self._rest = rest
+
+    def submit(self, destination: Destination, instances: Sequence[Instance]) -> str:
+        """Raises OrthancError: `not_found` for an unknown modality, or an instance that is gone."""
+        body: dict[str, Any] = {
+            "Resources": [instance.id for instance in instances],
+            "Asynchronous": True,
+            "Permissive": False,
+        }
+        if destination.timeout is not None:
+            body["Timeout"] = max(1, math.ceil(destination.timeout))
+        if destination.local_aet:
+            body["LocalAet"] = destination.local_aet
+        if destination.move_originator:
+            body |= {"MoveOriginatorAet": destination.move_originator, "MoveOriginatorID": 1}
+        return str(self._rest.post(f"{_path(destination)}/store", body)["ID"])
+
+    def report(self, job_id: str, count: int) -> JobReport:
+        try:
+            job = self._rest.get(f"/jobs/{job_id}")
+        except OrthancError as problem:
+            if problem.not_found:
+                return JobReport(JobState.GONE, 0)
+            return JobReport(JobState.RUNNING, 0)  # Orthanc did not say; ask again
+        return read_job(job, count)
+
+    def cancel(self, job_id: str) -> None:
+        try:
+            self._rest.post(f"/jobs/{job_id}/cancel", {}, timeout=2.0)
+        except OrthancError:
+            return  # it has ended already, or Orthanc itself ends
+
+    def try_one(self, destination: Destination, instance: Instance) -> SendError | None:
+        try:
+            file = self._rest.get_bytes(f"/instances/{instance.id}/file")
+            self._rest.post_bytes(f"{_path(destination)}/store-straight", file, STRAIGHT_TIMEOUT)
+        except OrthancError as problem:
+            return _error(problem)
+        return None
+
+    def probe(self, destination: Destination) -> SendError | None:
+        try:
+            self._rest.post(f"{_path(destination)}/echo", {"Timeout": PROBE_TIMEOUT}, timeout=4.0 * PROBE_TIMEOUT)
+        except OrthancError as problem:
+            return _error(problem)
+        return None
+
+    def address(self, destination: Destination) -> tuple[str, int] | None:
+        try:
+            entry = self._rest.get("/modalities?expand").get(destination.modality)
+        except OrthancError:
+            return None
+        return (str(entry["Host"]), int(entry["Port"])) if entry else None
+
+
+def read_job(job: dict[str, Any], count: int) -> JobReport:
+    """What `/jobs/{id}` of a job with `count` instances says."""
+    done = round(job["Progress"] * count / 100)
+    state = job["State"]
+    if state == "Success":
+        if int(job["Content"]["InstancesCount"]) < count:
+            # Orthanc 1.12.11 and later accept a job for instances that are gone, and call it a success.
+            text = "Orthanc's job had fewer instances than were asked for."
+            return JobReport(
+                JobState.FAILURE, 0, SendError(ErrorClass.TRANSIENT, Scope.ASSOCIATION, "JobIncomplete", text)
+            )
+        return JobReport(JobState.SUCCESS, count)
+    if state != "Failure":
+        return JobReport(JobState.RUNNING, done)
+    if job["ErrorCode"] == ORTHANC_CANCELED_JOB:
+        error = SendError(ErrorClass.TRANSIENT, Scope.INSTANCE, "JobCanceled", "Orthanc's job was canceled.")
+        return JobReport(JobState.FAILURE, done, error)
+    payload = (job.get("ErrorPayload") or {}).get("Content") or {}
+    status = payload.get("DimseErrorStatus")
+    return JobReport(JobState.FAILURE, done, classify(job["ErrorCode"], job.get("ErrorDetails", ""), status))
+
+
+def _path(destination: Destination) -> str:
+    return f"/modalities/{quote(destination.modality, safe='')}"
+
+
+def _error(problem: OrthancError) -> SendError:
+    if problem.not_found and not problem.details.startswith("Dicom"):
+        return SendError(ErrorClass.TRANSIENT, Scope.INSTANCE, "NotFound", problem.details)
+    status = (problem.payload.get("Content") or {}).get("DimseErrorStatus")
+    return classify(problem.code, problem.details, status)

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What every way to a destination offers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from dicom_router.deliveries.instance import Instance
+from dicom_router.deliveries.outcome import SendError
+from dicom_router.destination import Destination
+
+
+class JobState(Enum):
+    """How an Orthanc job stands."""
+
+    RUNNING = "running"
+    SUCCESS = "success"
+    FAILURE = "failure"
+    GONE = "gone"  # Orthanc does not know it any more: it was restarted, or the job fell out of its history
+
+
+@dataclass(frozen=True)
+class JobReport:
+    """A look at a job: of its instances, in their order, the first `accepted` are there."""
+
+    state: JobState
+    accepted: int
+    error: SendError | None = None
+
+
+class Transport(Protocol):
+    """A way to a destination. Calls raise nothing but what is said here."""
+
+    def submit(self, destination: Destination, instances: Sequence[Instance]) -> str:
+        """Start sending, in this order; answers the job's ID. Raises orthanc_rest.OrthancError."""
+
+    def report(self, job_id: str, count: int) -> JobReport:
+        """How a job of `count` instances stands."""
+
+    def cancel(self, job_id: str) -> None:
+        """End a job after the instance that it is sending."""
+
+    def try_one(self, destination: Destination, instance: Instance) -> SendError | None:
+        """Send one instance without taking one of Orthanc's jobs; None when it was accepted. Blocks."""
+
+    def probe(self, destination: Destination) -> SendError | None:
+        """Ask the destination for a sign of life (C-ECHO or its like); None when it gave one. Blocks."""
+
+    def address(self, destination: Destination) -> tuple[str, int] | None:
+        """Host and port, where the destination has such."""
