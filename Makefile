@@ -43,7 +43,7 @@ $(BIN)/pip:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.run-ready: setup.cfg pyproject.toml | $(BIN)/pip
-	$(PIP) --editable '.[demo]'
+	$(PIP) --editable .
 	@touch $@
 
 $(VENV)/.tests-ready: setup.cfg pyproject.toml | $(BIN)/pip

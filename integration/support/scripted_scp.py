@@ -216,6 +216,11 @@ class ScriptedScp:
             return self._count - len(self._requests)
 
     @property
+    def is_idle(self) -> bool:
+        """No association is left, so nothing more comes of what was begun."""
+        return self.waiting == 0 and not (self._server and self._server.active_associations)
+
+    @property
     def swallowed_connections(self) -> int:
         """How many connections the black hole has taken."""
         return len(self._swallowed)

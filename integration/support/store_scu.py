@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Sending by C-STORE as a modality does, byte for byte what is in the files."""
 
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,11 +36,28 @@ class Sent:
 def send(files: Iterable[Path], to: DicomNode, calling: str = "MODALITY") -> Sent:
     """C-STORE the files in order. Never raises for what the peer does: the answer says how far it came."""
     sent = Sent()
-    for batch in _batches(list(files)):
-        _send_batch(batch, to, calling, sent)
-        if sent.error:
-            break
+    _send(list(files), to, calling, sent)
     return sent
+
+
+class BackgroundSend:
+    """The same, while the test goes on."""
+
+    def __init__(self, files: Iterable[Path], to: DicomNode, calling: str = "MODALITY") -> None:
+        self._sent = Sent()
+        self._thread = threading.Thread(target=_send, args=(list(files), to, calling, self._sent), daemon=True)
+        self._thread.start()
+
+    @property
+    def acknowledged(self) -> int:
+        """How many so far."""
+        return len(self._sent.acknowledged)
+
+    def wait(self, timeout: float = 120) -> Sent:
+        """What became of each file, once it has ended."""
+        self._thread.join(timeout)
+        assert not self._thread.is_alive(), f"still sending after {timeout} s"
+        return self._sent
 
 
 @dataclass(frozen=True)
@@ -47,6 +65,13 @@ class _File:
     path: Path
     uid: str
     context: Context
+
+
+def _send(files: Sequence[Path], to: DicomNode, calling: str, sent: Sent) -> None:
+    for batch in _batches(files):
+        _send_batch(batch, to, calling, sent)
+        if sent.error:
+            return
 
 
 def _batches(files: Sequence[Path]) -> Iterable[list[_File]]:

@@ -9,8 +9,10 @@ from typing import Any
 from dicom_router.api.http import Api
 from dicom_router.api.routes import build
 from dicom_router.api.services import Engine, Services
+from dicom_router.cleanup import Cleanup, CleanupThread
 from dicom_router.config import Settings, neighbours, parse
 from dicom_router.dispatch.dispatcher import Dispatcher, Outside
+from dicom_router.installation import FIRST_START
 from dicom_router.intake import Intake, IntakeThread
 from dicom_router.location import SQLITE, database_path, owner
 from dicom_router.orthanc_host import Change, OrthancHost, Request, Response
@@ -29,7 +31,6 @@ DEFAULT_CONCURRENT_JOBS = 2  # Orthanc's own default
 DEFAULT_STABLE_AGE = 60
 FEW_LANES = 4
 START_SECONDS = 20.0
-FIRST_START = 5471  # the global property of Orthanc's index that holds where the very first start found the change log
 
 
 class Router:
@@ -42,6 +43,7 @@ class Router:
         settings, problems = parse(self._configuration.get("Router", {}), known)
         self._settings = settings or Settings()
         self._services = Services(clock=time.time, neighbours=known, problems=list(problems))
+        self._services.zone = self._settings.time_zone
         self._services.destinations = dict(self._settings.destinations)
         self._services.shelf = RuleShelf(self._settings.rules)
         if not self._settings.enable:
@@ -53,6 +55,7 @@ class Router:
         self._intake: IntakeThread | None = None
         self._dispatcher: Dispatcher | None = None
         self._retention: RetentionThread | None = None
+        self._cleanup: CleanupThread | None = None
 
     # Called by Orthanc
 
@@ -114,17 +117,22 @@ class Router:
             rest,
             store.journal,
             store.ledger,
+            store.turns,
+            store.queue,
             self._services.destinations,
             self._services.shelf.all,
             time.time,
             self._settings.time_zone,
             patient_data=self._settings.patient_data,
         )
-        outside = Outside(transport, rest, routing.effective, routing.opens, self._log)
+        cleanup = Cleanup(store, rest, self._services.destinations, time.time, self._log)
+        self._cleanup = CleanupThread(cleanup, store, self._log)
+        outside = Outside(transport, rest, routing.effective, routing.opens, self._cleanup.ring, self._log)
         self._services.load_rules()
         dispatcher = Dispatcher(
             store.database,
             store.queue,
+            store.failover,
             store.ledger,
             store.switches,
             self._services.destinations,
@@ -139,10 +147,11 @@ class Router:
         dispatcher.start()
         self._intake.start()
         self._retention.start()
+        self._cleanup.start()
         self._log(f"routing runs with {len(self._services.shelf.all())} rules")
 
     def _stop(self) -> None:
-        for thread in (self._intake, self._retention, self._dispatcher):
+        for thread in (self._intake, self._retention, self._cleanup, self._dispatcher):
             if thread is not None:
                 thread.stop()
         self._services.engine = None
@@ -167,6 +176,7 @@ class Router:
         remembered = self._host.global_property(FIRST_START)
         seq = int(remembered) if remembered.isdigit() else self._last_seq()
         store.journal.move(Position(seq, seq))
+        self._host.set_global_property(FIRST_START, "")
 
     def _remember_first_start(self) -> None:
         """The database cannot be opened: keep the place in Orthanc's own index, so that nothing is missed."""

@@ -5,7 +5,7 @@ import re
 import zoneinfo
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, tzinfo
+from datetime import UTC, datetime, tzinfo
 from typing import Annotated, Any, Literal, TypeVar
 
 import tzlocal
@@ -17,12 +17,19 @@ from dicom_router.deliveries.retry import RetryPolicy
 from dicom_router.destination import Destination, Late, Verify
 from dicom_router.durations import parse_duration
 from dicom_router.problems import Problem, nearest
+from dicom_router.rules.given import run_tests
 from dicom_router.rules.match import Match, compile_match
-from dicom_router.rules.rule import Origin, Rule, Send
+from dicom_router.rules.rule import Choice, Origin, Rule, Send
 from dicom_router.rules.schedule import Always, Schedule, both, parse_schedule
 
 NAME = re.compile(r"[A-Za-z0-9 _.\-]{1,64}")
 LONGEST_AE_TITLE = 16  # DICOM PS3.5 6.2: AE, no backslash, not only spaces
+CHOICE_KEYS = frozenset({"To", "FirstOf", "OneOf", "By", "After", "AndWhenBack"})
+SEND_KEYS = frozenset({"Instances", "Transcode", "When", "From"})  # of a Send, beside a destination's options
+DEFAULT_AFTER = 600.0  # seconds
+LEAST_MEMBERS = 2
+# A rule sends what triggers it: what comes with a single instance is that instance (docs/decisions.md).
+OWN_LEVEL = {"StableStudy": "Study", "StableSeries": "Series", "StablePatient": "Patient", "NewInstance": "Instance"}
 NOT_YET = "is not supported yet by this version of dicom-router"
 
 
@@ -113,7 +120,7 @@ class SendSection(OptionsSection):
     after: Duration | None = None
     and_when_back: bool | None = None
     one_of: list[str] | None = None
-    by: str | None = None
+    by: Literal["Patient"] | None = None
     when: str | None = None
     from_: Literal["Output", "Input"] | None = Field(None, alias="From")
 
@@ -214,8 +221,9 @@ def parse(section: object, known: Neighbours) -> tuple[Settings | None, list[Pro
 class RuleParser:
     """Reads rules that come over REST, or out of the database; `problems` collects what is wrong with them."""
 
-    def __init__(self, known: Neighbours, destinations: Mapping[str, Destination]) -> None:
+    def __init__(self, known: Neighbours, destinations: Mapping[str, Destination], zone: tzinfo = UTC) -> None:
         self._parser = _Parser(known)
+        self._parser.zone = zone
         self._parser.destinations = dict(destinations)
 
     @property
@@ -241,6 +249,7 @@ class _Parser:
         self.problems: list[Problem] = []
         self.destinations: dict[str, Destination] = {}
         self.retry = RetryPolicy()
+        self.zone: tzinfo = UTC  # what the tests of rules call now is told in it
 
     def tell(self, path: str, message: str) -> None:
         self.problems.append(Problem(path, message))
@@ -254,15 +263,21 @@ class _Parser:
         if shape is not None:
             self.retry = shape.retry.policy()
             self.whole(shape)
+            self.zone = _time_zone(shape.time_zone)
         destinations = _mapping(raw.get("Destinations"))
         for name, entry in destinations.items():
             self.destination(name, entry, f"Router.Destinations.{name}")
         rules = self.rules(raw.get("Rules"), [*destinations])
         if self.problems or shape is None:
             return None, self.problems
-        zone = zoneinfo.ZoneInfo(shape.time_zone) if shape.time_zone else tzlocal.get_localzone()
         settings = Settings(
-            shape.enable, shape.database, zone, self.destinations, rules, shape.retention.history, shape.patient_data
+            shape.enable,
+            shape.database,
+            self.zone,
+            self.destinations,
+            rules,
+            shape.retention.history,
+            shape.patient_data,
         )
         return settings, []
 
@@ -335,8 +350,6 @@ class _Parser:
     def unsupported_options(self, shape: OptionsSection, path: str) -> None:
         if shape.bandwidth is not None:
             self.not_yet(f"{path}.Bandwidth", "A limit of the bandwidth")
-        if shape.verify not in {None, "Accepted"}:
-            self.not_yet(f"{path}.Verify", f'"{shape.verify}"')
 
     def schedule(self, spec: object, path: str) -> Schedule:
         schedule, problems = parse_schedule(spec, path)
@@ -377,7 +390,10 @@ class _Parser:
         if not sends:
             self.tell(f"{path}.Send", "A rule needs at least one destination.")
         schedule = self.schedule(shape.schedule, f"{path}.Schedule") if shape.schedule else None
+        instances = self.instances(shape.instances, f"{path}.Instances")
         self.unsupported_in_rule(shape, path)
+        if match is not None:
+            self.problems += run_tests(match, shape.tests, f"{path}.Tests", datetime.now(self.zone))
         if len(self.problems) > before or match is None:
             return None
         return Rule(
@@ -392,6 +408,11 @@ class _Parser:
             delay=shape.delay,
             priority=Priority(shape.priority) if shape.priority else None,
             stop=shape.stop,
+            trigger=shape.trigger,
+            level=shape.level or OWN_LEVEL[shape.trigger],
+            instances=instances,
+            sample_every=shape.sample == "Every",
+            delete_after_send=shape.delete_after_send,
         )
 
     def match(self, spec: object, path: str) -> Match | None:
@@ -399,34 +420,68 @@ class _Parser:
         self.problems += problems
         return match
 
+    def instances(self, spec: object, path: str) -> Match | None:
+        """Which instances are sent; None for all of them."""
+        return self.match(spec, path) if spec else None
+
     def unsupported_in_rule(self, shape: RuleSection, path: str) -> None:
-        for key in ("instances", "modify", "anonymize", "process", "tests", "delete_after_send", "reroute", "sample"):
+        for key in ("modify", "anonymize", "process", "reroute"):
             if getattr(shape, key):
                 self.not_yet(f"{path}.{to_pascal(key)}", to_pascal(key))
-        if shape.trigger != "StableStudy":
-            self.not_yet(f"{path}.Trigger", f'"{shape.trigger}"')
-        if shape.level not in {None, "Study"}:
-            self.not_yet(f"{path}.Level", f'"{shape.level}"')
 
     def send(self, entry: object, path: str, names: set[str]) -> Send | None:
         if isinstance(entry, str):
-            return Send(entry) if self.target(entry, path, names) else None
+            return Send((entry,)) if self.target(entry, path, names) else None
         shape = self.model(SendSection, entry, path)
         if shape is None:
             return None
-        for key in ("transcode", "instances", "first_of", "after", "and_when_back", "one_of", "by", "when", "from_"):
+        for key in ("transcode", "when", "from_"):
             if getattr(shape, key) is not None:
                 alias = to_pascal(key.rstrip("_"))
                 self.not_yet(f"{path}.{alias}", alias)
         self.unsupported_options(shape, path)
         if shape.schedule is not None:
             self.schedule(shape.schedule, f"{path}.Schedule")
-        if shape.to is None:
-            self.tell(path, 'needs "To", "FirstOf" or "OneOf".')
+        members = self.members(shape, path, names)
+        if members is None:
             return None
-        if not self.target(shape.to, f"{path}.To", names):
+        options = {key: value for key, value in _mapping(entry).items() if key not in CHOICE_KEYS}
+        return Send(
+            members[1],
+            options,
+            choice=members[0],
+            by_patient=shape.by == "Patient",
+            after=DEFAULT_AFTER if shape.after is None else shape.after,
+            and_when_back=bool(shape.and_when_back),
+            instances=self.instances(shape.instances, f"{path}.Instances"),
+        )
+
+    def members(self, shape: SendSection, path: str, names: set[str]) -> tuple[Choice, tuple[str, ...]] | None:
+        """Whom an entry of Send names, and how it chooses among them."""
+        said: dict[Choice, list[str]] = {
+            choice: [value] if isinstance(value, str) else value
+            for choice, value in (
+                (Choice.ONLY, shape.to),
+                (Choice.FIRST_OF, shape.first_of),
+                (Choice.ONE_OF, shape.one_of),
+            )
+            if value is not None
+        }
+        if len(said) != 1:
+            self.tell(path, 'needs exactly one of "To", "FirstOf", "OneOf".')
             return None
-        return Send(shape.to, {key: value for key, value in _mapping(entry).items() if key != "To"})
+        ((choice, members),) = said.items()
+        for key, needs in (("after", Choice.FIRST_OF), ("and_when_back", Choice.FIRST_OF), ("by", Choice.ONE_OF)):
+            if getattr(shape, key) is not None and choice is not needs:
+                self.tell(f"{path}.{to_pascal(key)}", f'goes with "{needs}" only.')
+        if choice is not Choice.ONLY and (len(members) < LEAST_MEMBERS or len(set(members)) < len(members)):
+            self.tell(f"{path}.{choice}", "needs at least two different destinations.")
+        place = f"{path}.{choice}"
+        known = [
+            self.target(name, place if choice is Choice.ONLY else f"{place}[{index}]", names)
+            for index, name in enumerate(members)
+        ]
+        return (choice, tuple(members)) if all(known) else None
 
     def target(self, name: str, path: str, names: set[str]) -> bool:
         """Whether a rule may send there; a modality of Orthanc needs no entry in Destinations."""
@@ -447,11 +502,19 @@ class _Parser:
 def effective(destination: Destination, options: Mapping[str, Any], rule_schedule: object = None) -> Destination:
     """The destination with the options of one `Send` and the schedule of its rule, both checked before."""
     parser = _Parser(Neighbours())
-    shape = parser.model(OptionsSection, dict(options), "")
+    own = {key: value for key, value in options.items() if key not in SEND_KEYS}
+    shape = parser.model(OptionsSection, own, "")
     changed = parser.with_options(destination, shape, "") if shape else destination
     if rule_schedule:
         changed = replace(changed, schedule=both(changed.schedule, parser.schedule(rule_schedule, "")))
     return changed
+
+
+def _time_zone(name: str) -> tzinfo:
+    """The zone of that name, or the machine's; UTC for one that there is not."""
+    if not name:
+        return tzlocal.get_localzone()
+    return zoneinfo.ZoneInfo(name) if name in zoneinfo.available_timezones() else UTC
 
 
 def _mapping(value: object) -> dict[str, Any]:

@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 ROUTES = "/router(/.*)?"
+# The global property of Orthanc's index that holds where the very first start found the change log, until the router's
+# own database takes over.
+FIRST_START = 5471
 ChangeCallback = Callable[[int, int, str], None]
 
 
@@ -70,8 +73,20 @@ def _explain(orthanc: Any, problem: Exception) -> ChangeCallback:
     def answer(output: Any, _uri: str, **_request: Any) -> None:
         output.AnswerBuffer(status, "application/json")
 
-    def ignore(_change: int, _level: int, _resource: str) -> None:
-        """Nothing runs; what arrives now is routed after the next start that works."""
+    def on_change(change: int, _level: int, _resource: str) -> None:
+        """Nothing runs; what arrives from now on is routed after the next start that works."""
+        if change == orthanc.ChangeType.ORTHANC_STARTED:
+            _remember_first_start(orthanc)
 
     orthanc.RegisterRestCallback("/router/status", answer)
-    return ignore
+    return on_change
+
+
+def _remember_first_start(orthanc: Any) -> None:
+    """Should this be the very first start, the router begins here once it can; else its own database knows better."""
+    try:
+        if not orthanc.GetGlobalProperty(FIRST_START, ""):
+            last = json.loads(orthanc.RestApiGet("/changes?last"))["Last"]
+            orthanc.SetGlobalProperty(FIRST_START, str(last))
+    except Exception as problem:  # noqa: BLE001 - nothing may be raised into Orthanc
+        orthanc.LogError(f"dicom-router: where routing should begin could not be kept: {problem!r}")

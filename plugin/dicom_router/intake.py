@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from dicom_router.orthanc_rest import OrthancError, OrthancRest
+from dicom_router.orthanc_rest import OrthancError, OrthancRest, OrthancUnreachableError
 from dicom_router.store.journal import Position
 
 PAGE = 1000
@@ -62,6 +62,7 @@ class Intake:
         self._unsettled: dict[str, tuple[int, float]] = {}  # instance -> (seq, when it was read), in order of seq
         self._stable: dict[str, int] = {}  # study -> seq of its last stable row
         self._quiet: dict[str, Quiet] = {}
+        self._failed: dict[str, tuple[int, str]] = {}  # study -> the place before the stable row not acted upon
         self._written: Position | None = None
 
     def begin(self, now: float) -> None:
@@ -88,7 +89,7 @@ class Intake:
                 if row["ChangeType"] == "StableStudy":
                     self._stable[row["ID"]] = row["Seq"]
                 elif row["ChangeType"] == "NewInstance":
-                    self._unsettled[row["ID"]] = (row["Seq"], now)
+                    self._arrived(row, now)
             if page["Done"] or not rows:
                 return
             since = rows[-1]["Seq"]
@@ -111,10 +112,12 @@ class Intake:
 
     def position(self) -> Position:
         """What has been acted upon so far."""
-        seqs = [quiet.first_seq for quiet in self._quiet.values()]
+        # A stable row whose study could not be looked at is read again after a restart, and what followed it.
+        seq, date = min([(self._seq, self._date), *self._failed.values()])
+        settled = [quiet.first_seq - 1 for quiet in self._quiet.values()]
         if self._unsettled:
-            seqs.append(next(iter(self._unsettled.values()))[0])
-        return Position(self._seq, min(seqs) - 1 if seqs else self._seq, self._date)
+            settled.append(next(iter(self._unsettled.values()))[0] - 1)
+        return Position(seq, min([seq, *settled]), date)
 
     def _page(self, since: int) -> dict[str, Any]:
         page: dict[str, Any] = self._rest.get(f"/changes?since={since}&limit={PAGE}")
@@ -123,22 +126,33 @@ class Intake:
     def _row(self, row: dict[str, Any], now: float) -> None:
         if row["Date"] >= self._skip_until_date:
             if row["ChangeType"] == "NewInstance":
-                self._unsettled[row["ID"]] = (row["Seq"], now)
+                self._arrived(row, now)
             elif row["ChangeType"] == "StableStudy":
+                before = self._seq, self._date
                 self._stable[row["ID"]] = row["Seq"]
                 self._seq, self._date = row["Seq"], row["Date"]
-                self._look(row["ID"], "StableStudy", now)
+                self._look(row["ID"], "StableStudy", now, before)
         self._seq, self._date = row["Seq"], row["Date"]
 
-    def _look(self, study_id: str, trigger: str, now: float) -> None:
-        """Look at a study; when that fails, keep it for later and go on with the others."""
+    def _arrived(self, row: dict[str, Any], now: float) -> None:
+        self._unsettled.pop(row["ID"], None)  # an instance that is overwritten comes again, and goes to the end
+        self._unsettled[row["ID"]] = (row["Seq"], now)
+
+    def _look(self, study_id: str, trigger: str, now: float, before: tuple[int, str] | None = None) -> None:
+        """Look at a study; when that fails, keep it for later and go on with the others.
+
+        `before` is the place before the row that asks for it, where a row does.
+        """
         quiet = self._quiet.pop(study_id, None)
+        before = self._failed.pop(study_id, before)
         try:
             seen = self._look_at(study_id, trigger, self.position())
         except Exception as problem:  # noqa: BLE001 - one study must not stop the others, and must not be lost
             self._log(f"study {study_id} could not be looked at and will be again: {problem!r}")
             first = quiet.first_seq if quiet else self._stable.get(study_id, self._seq)
             self._quiet[study_id] = Quiet(now + RETRY_SECONDS, first, self._seq)
+            if before is not None:
+                self._failed[study_id] = before
             return
         for instance_id in seen:
             self._unsettled.pop(instance_id, None)
@@ -172,7 +186,15 @@ class Intake:
         for study_id, quiet in list(self._quiet.items()):
             if quiet.look_at > now:
                 continue
-            if self._still_receiving(study_id):  # then Orthanc's own stable row will come
+            try:
+                receiving = self._still_receiving(study_id)
+            except OrthancUnreachableError:
+                raise
+            except OrthancError as problem:  # one study must not stop the others
+                self._log(f"study {study_id} could not be asked for and will be again: {problem}")
+                quiet.look_at = now + RETRY_SECONDS
+                continue
+            if receiving:  # then Orthanc's own stable row will come
                 quiet.look_at = now + self._stable_age
             else:
                 self._look(study_id, "Quiet", now)

@@ -3,18 +3,21 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
 
 from dicom_router.config import effective
+from dicom_router.deliveries.alternates import Alternates, by_key
 from dicom_router.deliveries.delivery import Delivery, NewDelivery, Priority, Reason, Subject
 from dicom_router.deliveries.instance import Instance
 from dicom_router.destination import Destination, Late
 from dicom_router.orthanc_rest import OrthancError, OrthancRest
 from dicom_router.rules.decision import Decision, Target, decide
-from dicom_router.rules.rule import Rule
+from dicom_router.rules.rule import Choice, Rule, Send
 from dicom_router.store.journal import Journal, NewDecision, Position
 from dicom_router.store.ledger import Ledger
+from dicom_router.store.queue import DeliveryQueue
+from dicom_router.store.turns import Turns
 from dicom_router.study import ResourceFacts
 
 NEVER_OPENS_RECHECK = 86400.0  # seconds; a schedule that never opens is looked at again the next day
@@ -47,6 +50,8 @@ class Routing:
         rest: OrthancRest,
         journal: Journal,
         ledger: Ledger,
+        turns: Turns,
+        queue: DeliveryQueue,
         destinations: Mapping[str, Destination],
         rules: Callable[[], Sequence[Rule]],
         clock: Callable[[], float],
@@ -57,6 +62,8 @@ class Routing:
         self.rest = rest
         self._journal = journal
         self._ledger = ledger
+        self._turns = turns
+        self._queue = queue
         self._destinations = destinations
         self._rules = rules
         self._clock = clock
@@ -90,10 +97,12 @@ class Routing:
 
     def opens(self, destination: Destination, now: float) -> float | None:
         """When the destination's schedule is open next: `now`, later, or None for never."""
-        opening = destination.schedule.next_open(self.local(now))
+        moment = self.local(now)
+        opening = destination.schedule.next_open(moment)
         if opening is None:
             return None
-        return max(now, opening.timestamp())
+        # Compared before it is a float again: a datetime is rounded to microseconds, mostly away from `now`.
+        return now if opening <= moment else opening.timestamp()
 
     def effective(self, destination: Destination, delivery: Delivery) -> Destination:
         """The destination with what the delivery's rule says differently."""
@@ -118,7 +127,8 @@ class Routing:
         )
 
     def _plan(self, target: Target, facts: ResourceFacts) -> Plan:
-        destination = self._destinations[target.send.to]
+        name, alternates = self._choose(target.send, facts)
+        destination = self._destinations[name]
         sendable = [each for each in facts.instances if not (destination.aet and each.remote_aet == destination.aet)]
         if not sendable:
             return Plan(target, None, "It came from there.")
@@ -132,7 +142,35 @@ class Routing:
         if accepted and late is Late.NEVER:
             return Plan(target, None, 'It was sent before, and Late is "Never".')
         renew = bool(accepted) and late is Late.ALL
-        return Plan(target, self._new(target, destination, facts, sendable if renew else unsent, renew=renew))
+        new = self._new(target, destination, facts, sendable if renew else unsent, renew=renew)
+        if alternates is not None:
+            failover_at = self._clock() + alternates.after
+            new = replace(new, alternates=alternates.to_text(), failover_at=failover_at)
+        return Plan(target, new)
+
+    def _choose(self, send: Send, facts: ResourceFacts) -> tuple[str, Alternates | None]:
+        """The destination among the members, and who stands in for it. A study stays where it has gone before."""
+        if send.choice is Choice.ONLY:
+            return send.members[0], None
+        study_id = facts.instances[0].study_id
+        before = self._where_before(study_id, send.members)
+        if send.choice is Choice.FIRST_OF:
+            first = before or send.members[0]
+            others = tuple(name for name in send.members if name != first)
+            return first, Alternates(others, send.after, send.and_when_back)
+        if before is not None:
+            return before, None
+        if send.by_patient:
+            return by_key(send.members, facts.study["ParentPatient"]), None
+        return self._turns.next(send.members), None
+
+    def _where_before(self, study_id: str, members: Sequence[str]) -> str | None:
+        """The member that the study is on its way to, or has gone to."""
+        on_its_way = self._queue.open_destinations(study_id)
+        for name in members:
+            if name in on_its_way:
+                return name
+        return next((name for name in members if self._ledger.accepted(study_id, name)), None)
 
     def _new(
         self, target: Target, plain: Destination, facts: ResourceFacts, instances: Sequence[Instance], *, renew: bool
@@ -177,11 +215,12 @@ class Routing:
         verdicts = [each.to_json() for each in decision.verdicts]
         for verdict in verdicts:
             verdict["NotSent"] = [
-                {"Destination": plan.target.send.to, "Why": plan.why_not}
+                {"Destination": plan.target.send.label, "Why": plan.why_not}
                 for plan in plans
                 if plan.delivery is None and plan.target.rule.name == verdict["Rule"]
             ]
-        new = NewDecision("Study", study_id, study_id, trigger, verdicts)
+        delete_after = _groups(decision) if any(each.rule.delete_after_send for each in decision.targets) else []
+        new = NewDecision("Study", study_id, study_id, trigger, verdicts, delete_after)
         deliveries = [plan.delivery for plan in plans if plan.delivery is not None]
         made = self._journal.record(new, deliveries, position, self._clock())
         return Routed(made, verdicts, {instance.id for instance in facts.instances})
@@ -193,3 +232,8 @@ class Routing:
         self._journal.record(NewDecision("Study", study_id, study_id, trigger, verdicts), [], position, self._clock())
         seen = {instance.id for instance in facts.instances} if facts else set()
         return Routed([], verdicts, seen, found=facts is not None)
+
+
+def _groups(decision: Decision) -> list[list[str]]:
+    """Of each group of destinations, one must have the study before it may be deleted."""
+    return [list(target.send.members) for target in decision.targets]

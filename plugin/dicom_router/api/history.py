@@ -20,7 +20,7 @@ from dicom_router.api.schemas import (
     TimelineAnswer,
 )
 from dicom_router.api.services import Services
-from dicom_router.deliveries.delivery import OPEN, WAITING, Delivery, IllegalTransitionError, Reason, Status
+from dicom_router.deliveries.delivery import FINAL, WAITING, Delivery, IllegalTransitionError, Reason, Status
 from dicom_router.dispatch.resend import Resend
 from dicom_router.problems import Problem, nearest
 from dicom_router.store.history import AttemptRow, Filter
@@ -136,9 +136,11 @@ class HistoryRoutes:
         """A new delivery, linked to this one."""
         delivery = self._find(call)
         body: ResendBody = call.body
-        if delivery.status in OPEN:
-            raise HttpError(409, f"Delivery {delivery.id} is {delivery.status}; only one that has ended is sent again.")
-        made = self._resender().resend(delivery, self._destination(body.destination), body.instances)
+        target = self._destination(body.destination)
+        if not _resendable(delivery, target):
+            text = "only one that has ended is sent again; one that waits can be moved to another destination."
+            raise HttpError(409, f"Delivery {delivery.id} is {delivery.status}: {text}")
+        made = self._resender().resend(delivery, target, body.instances)
         if made is None:
             raise HttpError(409, "The same is waiting to be sent already.")
         self._services.ring()
@@ -161,7 +163,7 @@ class HistoryRoutes:
         made = 0
         for delivery_id in history.ids(_body_filter(body.filter)):
             delivery = history.get(delivery_id)
-            if delivery is not None and delivery.status not in OPEN:
+            if delivery is not None and _resendable(delivery, target):
                 made += self._resender().resend(delivery, target, None) is not None
         self._services.ring()
         return CountAnswer(count=made)
@@ -188,7 +190,7 @@ class HistoryRoutes:
 
     def _resender(self) -> Resend:
         store = self._services.need_store()
-        return Resend(store.queue, store.ledger, self._services.clock)
+        return Resend(store.queue, store.ledger, store.failover, self._services.clock)
 
     def _destination(self, name: str | None) -> str | None:
         known = self._services.destinations
@@ -203,6 +205,11 @@ class HistoryRoutes:
         if delivery is None:
             raise not_found(f"delivery {text[:40]}")
         return delivery
+
+
+def _resendable(delivery: Delivery, target: str | None) -> bool:
+    moved = target is not None and target != delivery.destination
+    return delivery.status in FINAL or (delivery.status in WAITING and moved)
 
 
 def _is_id(text: str) -> bool:

@@ -9,13 +9,15 @@ from dicom_router.api.rules import RuleRoutes
 from dicom_router.api.services import Services
 from dicom_router.api.status import StatusRoutes
 from dicom_router.api.studies import StudyRoutes
+from dicom_router.api.warnings import RuleWarnings
 
 
 def build(services: Services) -> Api:
     """The API over these services."""
+    rule_warnings = RuleWarnings(services)
     endpoints: list[Endpoint] = [
-        *StatusRoutes(services).endpoints(),
-        *RuleRoutes(services).endpoints(),
+        *StatusRoutes(services, rule_warnings).endpoints(),
+        *RuleRoutes(services, rule_warnings).endpoints(),
         *HistoryRoutes(services).endpoints(),
         *StudyRoutes(services).endpoints(),
         *DestinationRoutes(services).endpoints(),

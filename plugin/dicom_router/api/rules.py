@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """/router/rules."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dicom_router.api.http import Call, Endpoint, HttpError, not_found
@@ -18,6 +19,7 @@ from dicom_router.api.schemas import (
 )
 from dicom_router.api.services import Services
 from dicom_router.api.status import answers
+from dicom_router.api.warnings import RuleWarnings
 from dicom_router.problems import Problem
 from dicom_router.rules.rule import Rule
 from dicom_router.store.rule_book import KeptRule
@@ -28,8 +30,9 @@ CHANGE_ERRORS = (400, 404, 409, 503)
 class RuleRoutes:
     """Rules: those of orthanc.json to read, those made here to change."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, rule_warnings: RuleWarnings) -> None:
         self._services = services
+        self._rule_warnings = rule_warnings
 
     def endpoints(self) -> list[Endpoint]:
         """The routes."""
@@ -66,11 +69,11 @@ class RuleRoutes:
 
     def all(self, _call: Call) -> RulesAnswer:
         """Those of orthanc.json first."""
-        return RulesAnswer([_answer(rule) for rule in self._services.shelf.all()])
+        return RulesAnswer([self._answer(rule) for rule in self._services.shelf.all()])
 
     def one(self, call: Call) -> RuleAnswer:
         """By name."""
-        return _answer(self._find(call))
+        return self._answer(self._find(call))
 
     def add(self, call: Call) -> RuleAnswer:
         """At the end."""
@@ -127,12 +130,19 @@ class RuleRoutes:
         raise not_found(f'version {version} of the rule "{name[:64]}"')
 
     def check(self, call: Call) -> CheckAnswer:
-        """As saving would."""
+        """As saving would; the warnings tell what the rules would do among the active ones."""
         body: RulesBody = call.body
         parser = self._services.rule_parser()
-        for index, rule in enumerate(body.rules):
-            parser.rule(rule, f"Rules[{index}]")
-        return CheckAnswer(problems=answers(parser.problems), warnings=[])
+        parsed = [parser.rule(rule, f"Rules[{index}]") for index, rule in enumerate(body.rules)]
+        fresh = {rule.name: rule for rule in parsed if rule is not None}
+        told = self._rule_warnings.of(among(self._services.shelf.all(), fresh))
+        warnings = [
+            Problem(f"Rules[{index}].{each.path}".rstrip("."), each.message)
+            for index, rule in enumerate(parsed)
+            if rule is not None
+            for each in told[rule.name]
+        ]
+        return CheckAnswer(problems=answers(parser.problems), warnings=answers(warnings))
 
     def _save(self, body: dict[str, Any]) -> RuleAnswer:
         parser = self._services.rule_parser()
@@ -142,7 +152,7 @@ class RuleRoutes:
         self._services.need_store().rule_book.put(body, self._services.clock())
         self._services.load_rules()
         saved = self._services.shelf.get(rule.name)
-        return _answer(saved or rule)
+        return self._answer(saved or rule)
 
     def _refuse_configured(self, name: str) -> None:
         if self._services.shelf.is_configured(name):
@@ -160,8 +170,17 @@ class RuleRoutes:
             raise not_found(f'rule "{call.path["name"][:64]}"')
         return found
 
+    def _answer(self, rule: Rule) -> RuleAnswer:
+        warnings = [
+            {"Path": each.path, "Message": each.message} for each in self._rule_warnings.active().get(rule.name, [])
+        ]
+        return RuleAnswer.model_validate(
+            {**rule.source, "Name": rule.name, "Origin": rule.origin, "Version": rule.version, "Warnings": warnings}
+        )
 
-def _answer(rule: Rule) -> RuleAnswer:
-    return RuleAnswer.model_validate(
-        {**rule.source, "Name": rule.name, "Origin": rule.origin, "Version": rule.version, "Warnings": []}
-    )
+
+def among(active: Sequence[Rule], fresh: Mapping[str, Rule]) -> list[Rule]:
+    """The active rules with the fresh ones in the place of their namesakes, and the new ones at the end."""
+    known = {rule.name for rule in active}
+    replaced = [fresh.get(rule.name, rule) for rule in active]
+    return replaced + [rule for name, rule in fresh.items() if name not in known]

@@ -3,6 +3,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
 
 from dicom_router.api.http import HttpError
 from dicom_router.config import Neighbours, RuleParser
@@ -30,6 +31,7 @@ class Services:
     """The router as its routes see it."""
 
     clock: Callable[[], float]
+    zone: tzinfo = UTC
     neighbours: Neighbours = field(default_factory=Neighbours)
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
@@ -56,7 +58,7 @@ class Services:
 
     def rule_parser(self) -> RuleParser:
         """What reads a rule that comes over REST."""
-        return RuleParser(self.neighbours, self.destinations)
+        return RuleParser(self.neighbours, self.destinations, self.zone)
 
     def load_rules(self) -> None:
         """Make the rules of the database the active ones; one that no longer holds together is told in `warnings`."""

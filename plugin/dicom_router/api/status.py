@@ -5,6 +5,7 @@ from dicom_router import __version__
 from dicom_router.api.http import Call, Endpoint
 from dicom_router.api.schemas import EmptyBody, ProblemAnswer, QueueAnswer, StateAnswer, StatusAnswer
 from dicom_router.api.services import Services
+from dicom_router.api.warnings import RuleWarnings
 from dicom_router.deliveries.delivery import Status
 from dicom_router.problems import Problem
 
@@ -12,8 +13,9 @@ from dicom_router.problems import Problem
 class StatusRoutes:
     """Whether everything flows."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, rule_warnings: RuleWarnings) -> None:
         self._services = services
+        self._rule_warnings = rule_warnings
 
     def endpoints(self) -> list[Endpoint]:
         """The routes."""
@@ -33,7 +35,7 @@ class StatusRoutes:
             version=__version__,
             state=self._state(),
             problems=answers(services.problems),
-            warnings=answers(services.warnings),
+            warnings=answers([*services.warnings, *self._rule_warnings.all()]),
             queue=QueueAnswer(
                 scheduled=counts.get(Status.SCHEDULED, 0),
                 sending=counts.get(Status.SENDING, 0),

@@ -32,7 +32,8 @@ class Event(StrEnum):
     DEFER = "defer"
     OWNER_LOST = "owner lost"
     CANCEL = "cancel"
-    RESCHEDULE = "reschedule"
+    FAIL_OVER = "fail over"
+    MOVE = "move"
 
 
 TRANSITIONS: dict[tuple[Event, Status], frozenset[Status]] = {
@@ -44,12 +45,14 @@ TRANSITIONS: dict[tuple[Event, Status], frozenset[Status]] = {
     ),
     (Event.FAIL_PERMANENT, Status.SENDING): frozenset({Status.WARNING, Status.FAILED, Status.CANCELED}),
     (Event.DEFER, Status.SENDING): frozenset({Status.SCHEDULED, Status.CANCELED}),
-    (Event.OWNER_LOST, Status.SENDING): frozenset({Status.RETRYING}),
+    (Event.FAIL_OVER, Status.SCHEDULED): frozenset({Status.CANCELED, Status.SCHEDULED}),
+    (Event.FAIL_OVER, Status.RETRYING): frozenset({Status.CANCELED, Status.RETRYING}),
+    (Event.MOVE, Status.SCHEDULED): frozenset({Status.CANCELED}),
+    (Event.MOVE, Status.RETRYING): frozenset({Status.CANCELED}),
+    (Event.OWNER_LOST, Status.SENDING): frozenset({Status.RETRYING, Status.CANCELED}),
     (Event.CANCEL, Status.SCHEDULED): frozenset({Status.CANCELED}),
     (Event.CANCEL, Status.RETRYING): frozenset({Status.CANCELED}),
     (Event.CANCEL, Status.SENDING): frozenset({Status.SENDING}),  # asked for; the attempt's end decides
-    (Event.RESCHEDULE, Status.SCHEDULED): frozenset({Status.SCHEDULED}),
-    (Event.RESCHEDULE, Status.RETRYING): frozenset({Status.RETRYING}),
 }
 
 
@@ -80,6 +83,7 @@ class Reason(StrEnum):
     PAUSED = "The destination is paused"
     ROUTER_PAUSED = "The router is paused"
     RETRY = "Waits for the next attempt"
+    VERIFYING = "The destination is asked whether it has all"
     DISABLED = "The destination is disabled"
     UNKNOWN = "The destination is not known to Orthanc"
 
@@ -137,6 +141,8 @@ class NewDelivery:
     options: str = "{}"
     renew: bool = False
     resend_of: int | None = None
+    alternates: str = ""
+    failover_at: float | None = None
 
 
 @dataclass(frozen=True)
@@ -153,6 +159,8 @@ class Delivery:
     level: str
     resource_id: str
     study_id: str
+    alternates: str
+    failover_at: float | None
     renew: bool
     priority: Priority
     rank: float
@@ -185,3 +193,21 @@ class Delivery:
     error_code: str
     error_message: str
     resend_of: int | None
+
+
+def subject(delivery: Delivery) -> Subject:
+    """What a delivery delivers."""
+    return Subject(
+        level=delivery.level,
+        resource_id=delivery.resource_id,
+        study_id=delivery.study_id,
+        study_instance_uid=delivery.study_instance_uid,
+        patient_id=delivery.patient_id,
+        patient_name=delivery.patient_name,
+        accession_number=delivery.accession_number,
+        study_date=delivery.study_date,
+        study_description=delivery.study_description,
+        modalities=delivery.modalities,
+        remote_aet=delivery.remote_aet,
+        called_aet=delivery.called_aet,
+    )

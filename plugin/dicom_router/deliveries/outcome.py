@@ -33,8 +33,17 @@ class SendError:
     @classmethod
     def interrupted(cls) -> "SendError":
         """The router ended while it was sending."""
-        text = "The router was restarted while it was sending."
-        return cls(ErrorClass.TRANSIENT, Scope.INSTANCE, "Interrupted", text)
+        return cls.passing("Interrupted", "The router was restarted while it was sending.")
+
+    @classmethod
+    def refusal(cls, code: str, message: str) -> "SendError":
+        """An instance that the destination will not have."""
+        return cls(ErrorClass.PERMANENT, Scope.INSTANCE, code, message)
+
+    @classmethod
+    def passing(cls, code: str, message: str) -> "SendError":
+        """Something that says nothing about the way to the destination, and may go better next time."""
+        return cls(ErrorClass.TRANSIENT, Scope.INSTANCE, code, message)
 
     @property
     def permanent(self) -> bool:
@@ -63,8 +72,6 @@ RETRY_ONCE = frozenset({"0x0122"})
 TEXTS: tuple[tuple[re.Pattern[str], ErrorClass, Scope, str], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), error_class, scope, code)
     for pattern, error_class, scope, code in (
-        (r"called AE ?title not recogni[sz]ed", PERMANENT, Scope.DESTINATION, "CalledAetNotRecognized"),
-        (r"calling AE ?title not recogni[sz]ed", PERMANENT, Scope.DESTINATION, "CallingAetNotRecognized"),
         (r"no (acceptable |valid )?presentation", PERMANENT, Scope.INSTANCE, "NoPresentationContext"),
         (r"connecting to AET .*(rejected)", TRANSIENT, Scope.DESTINATION, "AssociationRejected"),
         (r"connecting to AET .*(refused)", TRANSIENT, Scope.DESTINATION, "ConnectionRefused"),

@@ -10,7 +10,7 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -21,24 +21,28 @@ from dicom_router.deliveries.delivery import Delivery, Priority, Reason
 from dicom_router.deliveries.instance import Instance
 from dicom_router.deliveries.outcome import ErrorClass, Scope, SendError
 from dicom_router.deliveries.retry import next_attempt
-from dicom_router.destination import Destination
+from dicom_router.destination import Destination, Verify
 from dicom_router.dispatch.breaker import Breaker
 from dicom_router.dispatch.hang_up import hang_up, resolve
 from dicom_router.dispatch.lanes import Candidate, next_destination
-from dicom_router.dispatch.preparation import Prepared, prepare
+from dicom_router.dispatch.preparation import Prepared, accepted_instances, prepare
 from dicom_router.dispatch.recovery import settle_jobs
 from dicom_router.dispatch.sending import Chunk, Sending
 from dicom_router.orthanc_rest import OrthancError, OrthancRest, OrthancUnreachableError
 from dicom_router.store.database import session
+from dicom_router.store.failover import Failover
 from dicom_router.store.ledger import Ledger
 from dicom_router.store.queue import DeliveryQueue
 from dicom_router.store.switches import Switches
 from dicom_router.transports.transport import JobReport, JobState, Transport
+from dicom_router.verification import Verification, not_kept, verify
 
 POLL_SECONDS = 0.5
 IDLE_SECONDS = 10.0
+FAILOVER_SECONDS = 1.0
 LEASE_RENEWAL_SECONDS = 15.0
 POOL_THREADS = 16
+VERIFIER_THREADS = 8  # apart, since a destination may take a minute to commit
 LARGEST_TRY = 64 * 1024 * 1024  # bytes; a larger instance is not copied through this process
 STOP_GRACE_SECONDS = 0.6  # for jobs to end by themselves before their connections are shut down
 HANG_UP_SECONDS = 0.6  # for Orthanc to notice that they were
@@ -60,6 +64,7 @@ class Outside:
     rest: OrthancRest
     effective: Callable[[Destination, Delivery], Destination]  # the destination with the delivery's own options
     window: Callable[[Destination, float], float | None]  # when its window opens next: now, later, or never (None)
+    closed: Callable[[], None]  # a delivery has ended
     log: Callable[[str], None]
     clock: Callable[[], float] = time.time
 
@@ -71,6 +76,7 @@ class Dispatcher:
         self,
         database: Database,
         queue: DeliveryQueue,
+        failover: Failover,
         ledger: Ledger,
         switches: Switches,
         destinations: Mapping[str, Destination],
@@ -79,6 +85,7 @@ class Dispatcher:
     ) -> None:
         self._database = database
         self._queue = queue
+        self._failover = failover
         self._ledger = ledger
         self._switches = switches
         self._destinations = dict(destinations)
@@ -91,10 +98,13 @@ class Dispatcher:
         self._peers: dict[str, set[tuple[str, int]]] = {}
         self._inbox: thread_queue.SimpleQueue[Callable[[], None]] = thread_queue.SimpleQueue()
         self._pool = ThreadPoolExecutor(POOL_THREADS, thread_name_prefix="router-pool")
+        self._verifiers = ThreadPoolExecutor(VERIFIER_THREADS, thread_name_prefix="router-verify")
+        self._stop_event = threading.Event()
         self._thread = threading.Thread(target=self._run, name="router-dispatch")
         self._stopping = False
         self._next_poll = 0.0
         self._next_renewal = 0.0
+        self._next_failover = 0.0
         self._random = random.Random()  # noqa: S311 - spreads retries
 
     # Called from other threads
@@ -106,10 +116,12 @@ class Dispatcher:
     def stop(self) -> None:
         """End within about two seconds: nothing is lost, what is on its way is given back. Joins all threads."""
         self._stopping = True
+        self._stop_event.set()
         self.ring()
         if self._thread.is_alive():
             self._thread.join()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        for pool in (self._pool, self._verifiers):
+            pool.shutdown(wait=True, cancel_futures=True)
 
     def ring(self) -> None:
         """Something may be due: look now."""
@@ -174,7 +186,8 @@ class Dispatcher:
         if any(sending.chunks for sending in self._sending):
             return POLL_SECONDS
         now = self._outside.clock()
-        times = [now + IDLE_SECONDS, self._queue.next_due() or now + IDLE_SECONDS]
+        times = [now + IDLE_SECONDS]
+        times += [at for at in (self._queue.next_due(), self._failover.next_due()) if at is not None]
         times += [breaker.probe_at for breaker in self._breakers.values() if breaker.held and not breaker.probing]
         times += [blocked.until for name in self._destinations if (blocked := self.blocked(name)) and blocked.until]
         return max(0.0, min(times) - now)
@@ -190,6 +203,7 @@ class Dispatcher:
 
     def _advance(self, now: float) -> None:
         self._queue.wake_due(now)
+        self._fail_over(now)
         self._probe(now)
         self._poll(now)
         self._try_unproven(now)
@@ -244,6 +258,22 @@ class Dispatcher:
             return
         if self._breakers[destination.name].failed(self._outside.clock(), error.message):
             self._outside.log(f"destination {destination.name} is held, it does not answer: {error.message}")
+
+    def _fail_over(self, now: float) -> None:
+        """Hand what has waited for an unreachable destination for too long to the next one."""
+        if now < self._next_failover:
+            return
+        self._next_failover = now + FAILOVER_SECONDS
+        for delivery in self._failover.due(now):
+            if self._unreachable(delivery):
+                self._failover.fail_over(delivery, now)
+            else:
+                self._failover.look_again(delivery, now + FAILOVER_SECONDS)
+
+    def _unreachable(self, delivery: Delivery) -> bool:
+        if delivery.destination not in self._destinations or self.breaker(delivery.destination).held:
+            return True
+        return delivery.error_scope in {Scope.DESTINATION, Scope.ASSOCIATION}
 
     # Handing out
 
@@ -452,8 +482,39 @@ class Dispatcher:
 
     def _close_over(self, now: float) -> None:
         for sending in [sending for sending in self._sending if sending.over]:
-            self._sending.remove(sending)
-            self._close(sending, now)
+            if self._must_verify(sending):
+                sending.verifying = True
+                self._on_pool(partial(self._verify, sending), partial(self._verified, sending), self._verifiers)
+            else:
+                self._sending.remove(sending)
+                self._close(sending, now)
+
+    def _must_verify(self, sending: Sending) -> bool:
+        wanted = sending.destination.verify is not Verify.ACCEPTED
+        return wanted and not sending.verified and sending.result() is None
+
+    def _verify(self, sending: Sending) -> Verification | SendError:
+        expected = accepted_instances(self._outside.rest, self._ledger, sending.delivery)
+        return verify(self._transport, sending.destination, expected, self._stop_event.wait)
+
+    def _verified(self, sending: Sending, result: Verification | SendError) -> None:
+        sending.verifying = False
+        error = result if isinstance(result, SendError) else result.error
+        if error is not None:
+            sending.ending = sending.ending or error
+        elif isinstance(result, Verification) and result.missing:
+            self._not_kept(sending, result.missing)
+        else:
+            sending.verified = True
+
+    def _not_kept(self, sending: Sending, missing: Sequence[Instance]) -> None:
+        name = sending.destination.name
+        self._outside.log(f"destination {name} accepted {len(missing)} instances that it does not have")
+        for study_id in {instance.study_id for instance in missing}:
+            self._ledger.remove(study_id, name, [instance.digest for instance in missing])
+        if not sending.missing(missing):
+            for instance in missing:
+                self._queue.refused(sending.delivery, instance, not_kept(), self._outside.clock())
 
     def _close(self, sending: Sending, now: float) -> None:
         delivery, result = sending.delivery, sending.result()
@@ -465,6 +526,7 @@ class Dispatcher:
         else:
             retry_at = self._retry_at(sending, result, now)
             kept = self._queue.fail(delivery, result, sending.sent, sending.refused, retry_at, now)
+        self._outside.closed()
         if not kept:
             self._outside.log(f"delivery {delivery.id} belongs to another router now; its result is dropped")
         self.ring()
@@ -509,17 +571,19 @@ class Dispatcher:
 
     def _busy(self) -> bool:
         probing = any(breaker.probing or breaker.trying for breaker in self._breakers.values())
-        return probing or any(sending.chunks for sending in self._sending)
+        return probing or any(sending.chunks or sending.verifying for sending in self._sending)
 
-    def _on_pool(self, work: Callable[[], object], then: Callable[..., None]) -> None:
+    def _on_pool(
+        self, work: Callable[[], object], then: Callable[..., None], pool: ThreadPoolExecutor | None = None
+    ) -> None:
         def run() -> None:
             try:
                 result = work()
             except Exception as problem:  # noqa: BLE001 - reported as an unknown, transient error
-                result = SendError(ErrorClass.TRANSIENT, Scope.INSTANCE, "InternalError", repr(problem))
+                result = SendError.passing("InternalError", repr(problem))
             self._inbox.put(lambda: then(result))
 
-        self._pool.submit(run)
+        (pool or self._pool).submit(run)
 
 
 def _nothing() -> None:

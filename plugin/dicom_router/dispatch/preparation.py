@@ -18,6 +18,14 @@ class Prepared:
     found: int
 
 
+def accepted_instances(rest: OrthancRest, ledger: Ledger, delivery: Delivery) -> list[Instance]:
+    """The instances of the resource that the destination is known to have accepted. Raises OrthancError."""
+    instances = list_instances(rest, delivery.level, delivery.resource_id)
+    studies = {instance.study_id for instance in instances}
+    accepted = {digest for study_id in studies for digest in ledger.accepted(study_id, delivery.destination)}
+    return [instance for instance in instances if instance.digest in accepted]
+
+
 def prepare(rest: OrthancRest, ledger: Ledger, delivery: Delivery, aet: str) -> Prepared:
     """Compare the resource with the ledger; what came from `aet`, the destination itself, is not sent back there.
 

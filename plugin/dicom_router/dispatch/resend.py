@@ -3,21 +3,23 @@
 
 from collections.abc import Callable
 
-from dicom_router.deliveries.delivery import Delivery, NewDelivery, Reason, Status, Subject
+from dicom_router.deliveries.delivery import WAITING, Delivery, NewDelivery, Reason, Status, subject
+from dicom_router.store.failover import Failover
 from dicom_router.store.ledger import Ledger
 from dicom_router.store.queue import DeliveryQueue
 
 
 class Resend:
-    """Makes a new delivery from one that has ended."""
+    """Makes a new delivery from one that has ended, or moves one that waits."""
 
-    def __init__(self, queue: DeliveryQueue, ledger: Ledger, clock: Callable[[], float]) -> None:
+    def __init__(self, queue: DeliveryQueue, ledger: Ledger, failover: Failover, clock: Callable[[], float]) -> None:
         self._queue = queue
+        self._failover = failover
         self._ledger = ledger
         self._clock = clock
 
     def resend(self, old: Delivery, destination: str | None, instances: str | None) -> int | None:
-        """The ID of the new delivery; None when the same waits already.
+        """The ID of the new delivery; None when the same waits already. A waiting one is moved to `destination`.
 
         `instances`: "All", or "Missing" for what the destination does not have. When not said: All of what was
         Completed, else Missing.
@@ -41,22 +43,6 @@ class Resend:
             renew=everything,
             resend_of=old.id,
         )
+        if old.status in WAITING:
+            return self._failover.move(old, new, now)
         return self._queue.enqueue(new, now)
-
-
-def subject(delivery: Delivery) -> Subject:
-    """What a delivery delivers."""
-    return Subject(
-        level=delivery.level,
-        resource_id=delivery.resource_id,
-        study_id=delivery.study_id,
-        study_instance_uid=delivery.study_instance_uid,
-        patient_id=delivery.patient_id,
-        patient_name=delivery.patient_name,
-        accession_number=delivery.accession_number,
-        study_date=delivery.study_date,
-        study_description=delivery.study_description,
-        modalities=delivery.modalities,
-        remote_aet=delivery.remote_aet,
-        called_aet=delivery.called_aet,
-    )

@@ -2,12 +2,12 @@
 """One attempt of one delivery: what is still to be sent, what is on its way, and what came of it. Pure."""
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from dicom_router.deliveries.delivery import Delivery, Reason
 from dicom_router.deliveries.instance import Instance
-from dicom_router.deliveries.outcome import RETRY_ONCE, ErrorClass, Scope, SendError
+from dicom_router.deliveries.outcome import RETRY_ONCE, Scope, SendError
 from dicom_router.destination import Destination
 
 LARGEST_CHUNK = 100  # beyond, a failed job's progress no longer tells where it stopped
@@ -39,6 +39,9 @@ class Sending:
     refused: int = 0
     second_round: bool = False
     strikes: int = 0
+    verifying: bool = False
+    verified: bool = False  # the destination was asked and has all, or its Verify level asks for nothing
+    sent_again: bool = False  # what the destination did not keep has been sent once more
     error: SendError | None = None  # the last thing that went wrong
     ending: SendError | Reason | None = None  # the attempt starts nothing more
     planned: float | None = None  # when to go on, where `ending` is a Reason that knows
@@ -51,7 +54,8 @@ class Sending:
     @property
     def over(self) -> bool:
         """Nothing is on its way and nothing more will be handed out."""
-        return self.prepared and not self.chunks and (self.ending is not None or not self.pending)
+        busy = self.chunks or self.verifying or not self.prepared
+        return not busy and (self.ending is not None or not self.pending)
 
     @property
     def sent_now(self) -> int:
@@ -123,7 +127,18 @@ class Sending:
             return self.set_aside[-1][1]
         return None
 
+    def missing(self, instances: Sequence[Instance]) -> bool:
+        """The destination does not have these. True when they are sent once more, False when that was done already."""
+        self.sent -= len(instances)
+        if self.sent_again:
+            self.refused += len(instances)
+            self.verified = True
+            return False
+        self.sent_again = True
+        self.pending.extend(instances)
+        return True
+
     def lost(self, what: str) -> SendError:
         """The error for a chunk whose end nobody saw."""
         text = f"Orthanc no longer knows the job that sent {what}."
-        return SendError(ErrorClass.TRANSIENT, Scope.INSTANCE, "JobGone", text)
+        return SendError.passing("JobGone", text)

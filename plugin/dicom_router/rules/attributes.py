@@ -87,6 +87,11 @@ def sop_class_names(name: str) -> frozenset[str]:
     )
 
 
+def sop_class_keyword(name: str | None) -> str | None:
+    """The class whose short name it is (`CTImage` is `CTImageStorage`), else the name itself."""
+    return None if name is None else _SINGLE.get(name, name)
+
+
 # --- derivation ------------------------------------------------------------------------------------------------------
 
 
@@ -101,8 +106,10 @@ class Derivation:
 def derived_values(key: Key, facts: Facts, now: datetime) -> Values:
     """The values of a key: worked out for a derived attribute, unless a test or a preview gave them."""
     derivation = DERIVED.get(key.name)
-    if derivation is None or (isinstance(facts, TagFacts) and facts.values(key)):
+    if derivation is None:
         return facts.values(key)
+    if isinstance(facts, TagFacts) and (given := facts.values(key)):
+        return tuple(map(sop_class_keyword, given)) if key.name == "SOPClass" else given
     return derivation.work_out(facts, now.tzinfo or UTC)
 
 

@@ -30,7 +30,7 @@ class RuleVerdict:
             "Version": self.rule.version,
             "Origin": self.rule.origin,
             "Matched": self.matched,
-            "Send": [send.to for send in self.rule.sends] if self.matched else [],
+            "Send": [send.label for send in self.rule.sends] if self.matched else [],
         }
         if self.verdict is None:
             return told | {"Skipped": self.skipped}
@@ -75,10 +75,10 @@ def _look(rule: Rule, facts: Facts, now: datetime, stopped_by: str) -> RuleVerdi
 
 
 def _targets(verdicts: Sequence[RuleVerdict]) -> tuple[Target, ...]:
-    """Each destination once, by the first rule that names it."""
+    """Each destination (or choice among some) once, by the first rule that names it."""
     targets: dict[str, Target] = {}
     for each in verdicts:
         if each.matched:
             for send in each.rule.sends:
-                targets.setdefault(send.to, Target(each.rule, send))
+                targets.setdefault(send.label, Target(each.rule, send))
     return tuple(targets.values())

@@ -168,18 +168,19 @@ def _weekday(day: int) -> Predicate:
 
 def _address(text: str) -> Predicate:
     """One address, or a network in CIDR; an IPv4 address inside an IPv6 one (::ffff:10.0.0.1) counts as IPv4."""
-    network = _network(text)
+    wanted = network(text)
 
     def test(value: str, _now: datetime) -> bool:
         try:
-            return _plain(ip_address(value)) in network
+            return _plain(ip_address(value)) in wanted
         except ValueError:
             return False
 
     return test
 
 
-def _network(text: str) -> IPv4Network | IPv6Network:
+def network(text: str) -> IPv4Network | IPv6Network:
+    """An address or a network in CIDR; ValueError with a sentence for anything else."""
     try:
         return ip_network(text, strict=False) if "/" in text else ip_network(_plain(ip_address(text)))
     except ValueError:

@@ -17,12 +17,31 @@ class Origin(StrEnum):
     DATABASE = "Database"
 
 
+class Choice(StrEnum):
+    """How a `Send` chooses among its members."""
+
+    ONLY = "To"
+    FIRST_OF = "FirstOf"
+    ONE_OF = "OneOf"
+
+
 @dataclass(frozen=True)
 class Send:
-    """One destination of a rule; `options` says what is different from the destination's own, as the user wrote it."""
+    """One entry of `Send`. `options` says what is different from the destination's own, as the user wrote it."""
 
-    to: str
+    members: tuple[str, ...]
     options: Mapping[str, object] = field(default_factory=dict)
+    choice: Choice = Choice.ONLY
+    by_patient: bool = False  # OneOf: a patient stays with one member
+    after: float = 600.0  # FirstOf: seconds that a member may be unreachable
+    and_when_back: bool = False  # FirstOf: the member that was unreachable gets it too, once it is back
+    instances: Match | None = None  # which of them are sent; None for all
+
+    @property
+    def label(self) -> str:
+        """For people: `ARCHIVE`, or `FirstOf PACS1, PACS2`."""
+        names = ", ".join(self.members)
+        return names if self.choice is Choice.ONLY else f"{self.choice} {names}"
 
 
 @dataclass(frozen=True)
@@ -42,3 +61,6 @@ class Rule:
     delay: float = 0.0
     priority: Priority | None = None
     stop: bool = False
+    instances: Match | None = None  # which of them are sent; None for all
+    sample_every: bool = False  # tags outside of Orthanc's index are read from every instance
+    delete_after_send: bool = False

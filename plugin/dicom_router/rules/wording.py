@@ -36,14 +36,15 @@ def sentence(verdict: Mapping[str, Any]) -> str:
     if not name:
         return f"Sent by hand to {', '.join(verdict['Send'])}."
     if not verdict["Matched"]:
-        return f'Rule "{name}" did not match: {_failed(verdict["Failed"])}.'
+        return f'Rule "{name}" did not match: {failure(verdict["Failed"])}.'
     text = f'Rule "{name}" matched and sends to {", ".join(verdict["Send"])}.'
     for each in verdict.get("NotSent", []):
         text += f" Nothing was sent to {each['Destination']}: {each['Why']}"
     return text
 
 
-def _failed(entry: Mapping[str, Any]) -> str:
+def failure(entry: Mapping[str, Any]) -> str:
+    """Why an entry of a match does not hold; `entry` as Entry.to_json makes it."""
     key = str(entry["Path"]).removesuffix(f".{entry['Operator']}")
     wanted = OPERATORS.get(str(entry["Operator"]), str(entry["Operator"])).format(_quote(entry["Expected"]))
     seen = [value for value in entry["Seen"] if value is not None]

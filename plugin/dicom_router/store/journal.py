@@ -9,6 +9,7 @@ from peewee import Database
 
 from dicom_router.deliveries.delivery import NewDelivery
 from dicom_router.store import schema
+from dicom_router.store.cleanups import Cleanups
 from dicom_router.store.database import replace, session, transaction
 from dicom_router.store.queue import DeliveryQueue
 
@@ -37,6 +38,7 @@ class NewDecision:
     study_id: str
     trigger: str
     verdicts: Sequence[dict[str, object]]
+    delete_after: Sequence[Sequence[str]] = ()  # groups of destinations; once one of each has it, delete the study
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,10 @@ class StoredDecision:
 class Journal:
     """The router's memory of what it has looked at."""
 
-    def __init__(self, database: Database, queue: DeliveryQueue) -> None:
+    def __init__(self, database: Database, queue: DeliveryQueue, cleanups: Cleanups) -> None:
         self._database = database
         self._queue = queue
+        self._cleanups = cleanups
 
     def position(self) -> Position | None:
         """Where reading goes on, or None on the very first start."""
@@ -83,6 +86,8 @@ class Journal:
                 verdicts=json.dumps(decision.verdicts),
             ).execute()
             made = [self._queue.enqueue(delivery, now) for delivery in deliveries]
+            if decision.delete_after:
+                self._cleanups.want(decision.study_id, decision.delete_after, now)
             if position is not None:
                 self.move(position)
             return [delivery_id for delivery_id in made if delivery_id is not None]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The ledger: which instances of a study a destination has accepted. One row a chunk, 16 bytes an instance."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from peewee import Database
@@ -100,6 +100,18 @@ class Ledger:
             Row.insert(
                 study_id=study_id, destination=destination, digests=b"".join(digests), accepted=len(digests)
             ).execute()
+
+    def remove(self, study_id: str, destination: str, digests: Collection[bytes]) -> None:
+        """The destination does not have these after all."""
+        gone = set(digests)
+        with transaction(self._database):
+            found = Row.select().where(Row.study_id == study_id, Row.destination == destination, Row.job_id.is_null())
+            for row in rows(found):
+                kept = [digest for digest in split(row.digests) if digest not in gone]
+                if not kept:
+                    Row.delete().where(Row.id == row.id).execute()
+                elif len(kept) < row.accepted:
+                    Row.update(digests=b"".join(kept), accepted=len(kept)).where(Row.id == row.id).execute()
 
     def open_chunks(self, delivery_ids: Iterable[int] | None = None) -> list[OpenChunk]:
         """The chunks whose end was not written: all, or those of some deliveries."""

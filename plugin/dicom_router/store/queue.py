@@ -5,11 +5,12 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict
 
-from peewee import Database, fn
+from peewee import SQL, Database, fn
 
+from dicom_router.deliveries.alternates import read_alternates
 from dicom_router.deliveries.delivery import (
     LAST_URGENT_RANK,
-    WAITING,
+    OPEN,
     Delivery,
     Event,
     NewDelivery,
@@ -18,6 +19,7 @@ from dicom_router.deliveries.delivery import (
     Status,
     allowed,
     rank,
+    subject,
 )
 from dicom_router.deliveries.instance import Instance
 from dicom_router.deliveries.outcome import Scope, SendError
@@ -25,7 +27,9 @@ from dicom_router.store import schema
 from dicom_router.store.database import rows, scalar, session, transaction
 
 ROW = schema.Delivery
-IS_WAITING = ROW.status.in_(sorted(WAITING))
+IS_WAITING = SQL(schema.IS_WAITING)
+IS_SENDING = SQL(schema.IS_SENDING)
+WAITS_FOR_ITS_TIME = ~ROW.ready & ROW.completed_at.is_null()  # a claimed delivery is ready
 
 
 def to_delivery(row: dict[str, object]) -> Delivery:
@@ -64,7 +68,7 @@ class DeliveryQueue:
                     created_at=now,
                 ).execute()
             )
-            self._tell(delivery_id, now, Status.SCHEDULED, new.reason)
+            self.tell(delivery_id, now, Status.SCHEDULED, new.reason)
             return delivery_id
 
     def _waiting_twin(self, new: NewDelivery) -> int | None:
@@ -74,17 +78,23 @@ class DeliveryQueue:
         found: int | None = scalar(twin)
         return found
 
+    def open_destinations(self, study_id: str) -> set[str]:
+        """The destinations that a study waits for or is being sent to."""
+        with session(self._database):
+            found = ROW.select(ROW.destination).where(ROW.study_id == study_id, ROW.status.in_(sorted(OPEN)))
+            return {name for (name,) in rows(found.tuples())}
+
     def wake_due(self, now: float) -> None:
         """Make claimable what has reached its time."""
         with session(self._database):
-            late = ROW.select(ROW.id).where(IS_WAITING, ~ROW.ready, ROW.due_at <= now)
+            late = ROW.select(ROW.id).where(WAITS_FOR_ITS_TIME, ROW.due_at <= now)
             if late.limit(1).exists():
                 ROW.update(ready=True).where(ROW.id.in_(late)).execute()
 
     def next_due(self) -> float | None:
         """When the next waiting delivery reaches its time, or None."""
         with session(self._database):
-            due: float | None = scalar(ROW.select(fn.MIN(ROW.due_at)).where(IS_WAITING, ~ROW.ready))
+            due: float | None = scalar(ROW.select(fn.MIN(ROW.due_at)).where(WAITS_FOR_ITS_TIME))
             return due
 
     def ready(self, destination: str) -> bool:
@@ -105,7 +115,7 @@ class DeliveryQueue:
     def claim(self, destination: str, lease: str, now: float, *, urgent_only: bool = False) -> Delivery | None:
         """Take the first delivery that is ready for `destination`, or None. Not while its study is being sent there."""
         twin = ROW.alias()
-        busy = twin.select(twin.study_id).where(twin.status == Status.SENDING, twin.destination == destination)
+        busy = twin.select(twin.study_id).where(IS_SENDING, twin.destination == destination)
         first = ROW.select(ROW.id).where(
             ROW.destination == destination, IS_WAITING, ROW.ready, ROW.study_id.not_in(busy)
         )
@@ -132,15 +142,13 @@ class DeliveryQueue:
                 return None
             delivery = claimed[0]
             schema.Attempt.insert(delivery=delivery.id, number=delivery.attempts, started_at=now).execute()
-            self._tell(delivery.id, now, Status.SENDING, f"Attempt {delivery.attempts}")
+            self.tell(delivery.id, now, Status.SENDING, f"Attempt {delivery.attempts}")
             return delivery
 
     def renew_leases(self, leases: Iterable[str], now: float) -> None:
         """This process is alive and still sends these."""
         with session(self._database):
-            ROW.update(lease_until=now + self._lease_seconds).where(
-                ROW.status == Status.SENDING, ROW.lease.in_(list(leases))
-            ).execute()
+            ROW.update(lease_until=now + self._lease_seconds).where(IS_SENDING, ROW.lease.in_(list(leases))).execute()
 
     def listed(self, delivery: Delivery, count: int, size: int) -> None:
         """The instances were counted: `count` in all for this delivery, `size` bytes."""
@@ -200,7 +208,13 @@ class DeliveryQueue:
                 **values,
             )
         status = Status.WARNING if sent else Status.FAILED
-        return self._close(delivery, event, status, now, error.message, completed_at=now, **values)
+        with transaction(self._database):
+            closed = self._close(delivery, event, status, now, error.message, completed_at=now, **values)
+            if closed and status is Status.FAILED and delivery.alternates and not self._was_canceled(delivery):
+                new = next_of(delivery, now)
+                self.tell(delivery.id, now, status, f"{new.destination} takes over")
+                self.enqueue(new, now)
+            return closed
 
     def defer(self, delivery: Delivery, reason: Reason, due_at: float, sent: int, refused: int, now: float) -> bool:
         """Give the attempt back, uncounted: the router stops, or the destination was paused or held meanwhile."""
@@ -234,8 +248,11 @@ class DeliveryQueue:
             if not written:
                 return False
             self._end_attempt(delivery.id, event, values, now)
-            self._tell(delivery.id, now, status, text)
+            self.tell(delivery.id, now, status, text)
             return True
+
+    def _was_canceled(self, delivery: Delivery) -> bool:
+        return bool(scalar(ROW.select(ROW.status).where(ROW.id == delivery.id)) == Status.CANCELED)
 
     def _cancel_was_asked(self, delivery: Delivery) -> bool:
         return bool(ROW.select(ROW.cancel_asked).where(ROW.id == delivery.id).scalar())
@@ -271,9 +288,7 @@ class DeliveryQueue:
         """Retry at once what this Orthanc was sending before it was restarted, and what dead owners left."""
         error = SendError.interrupted()
         with transaction(self._database):
-            abandoned = ROW.select().where(
-                ROW.status == Status.SENDING, (ROW.owner == self._owner) | (ROW.lease_until < now)
-            )
+            abandoned = ROW.select().where(IS_SENDING, (ROW.owner == self._owner) | (ROW.lease_until < now))
             lost = [to_delivery(row) for row in rows(abandoned.dicts())]
             for delivery in lost:
                 self._close_lost(delivery, error, now)
@@ -282,13 +297,14 @@ class DeliveryQueue:
     def _close_lost(self, delivery: Delivery, error: SendError, now: float) -> None:
         status = Status.CANCELED if delivery.cancel_asked else Status.RETRYING
         values: dict[str, object] = {"completed_at": now} if delivery.cancel_asked else {"due_at": now, "ready": True}
+        reason = "" if delivery.cancel_asked else Reason.QUEUED
         ROW.update(
-            status=status, reason=Reason.QUEUED, lease="", lease_until=0, cancel_asked=False, **_error(error), **values
+            status=status, reason=reason, lease="", lease_until=0, cancel_asked=False, **_error(error), **values
         ).where(ROW.id == delivery.id, ROW.lease == delivery.lease).execute()
         self._end_attempt(
             delivery.id, Event.OWNER_LOST, _error(error) | {"instances_sent": delivery.instances_sent}, now
         )
-        self._tell(delivery.id, now, status, error.message)
+        self.tell(delivery.id, now, status, error.message)
 
     def cancel(self, delivery_id: int, now: float) -> Status | None:
         """Cancel a waiting delivery, or ask a sending one to end; the state it is in afterwards, None when unknown.
@@ -305,7 +321,7 @@ class DeliveryQueue:
                 ROW.update(status=after, reason="", completed_at=now).where(ROW.id == delivery_id).execute()
             else:
                 ROW.update(cancel_asked=True).where(ROW.id == delivery_id).execute()
-            self._tell(delivery_id, now, after, "Canceled by hand" if after is Status.CANCELED else "Cancel asked for")
+            self.tell(delivery_id, now, after, "Canceled by hand" if after is Status.CANCELED else "Cancel asked for")
             return after
 
     def wake_destination(self, destination: str, now: float) -> int:
@@ -343,8 +359,38 @@ class DeliveryQueue:
             row = ROW.select().where(ROW.id == delivery_id).dicts().first()
             return to_delivery(row) if row else None
 
-    def _tell(self, delivery_id: int, now: float, status: Status, text: str) -> None:
+    def remark(self, delivery_id: int, now: float, text: str) -> None:
+        """Something to know about a delivery, whatever its state."""
+        with transaction(self._database):
+            status = scalar(ROW.select(ROW.status).where(ROW.id == delivery_id))
+            if status is not None:
+                self.tell(delivery_id, now, Status(status), text)
+
+    def tell(self, delivery_id: int, now: float, status: Status, text: str) -> None:
+        """Add to a delivery's timeline."""
         schema.Timeline.insert(delivery=delivery_id, at=now, status=status, text=text).execute()
+
+
+def next_of(delivery: Delivery, now: float) -> NewDelivery:
+    """The delivery to the destination that stands in for this one's."""
+    alternates = read_alternates(delivery.alternates)
+    if alternates is None:
+        raise ValueError(f"Nobody stands in for the destination of delivery {delivery.id}.")
+    left = alternates.after_first()
+    return NewDelivery(
+        subject=subject(delivery),
+        destination=alternates.members[0],
+        rule=delivery.rule,
+        rule_version=delivery.rule_version,
+        priority=delivery.priority,
+        due_at=now,
+        reason=Reason.QUEUED,
+        instances_count=delivery.instances_count,
+        bytes=delivery.bytes,
+        options=delivery.options,
+        alternates=left.to_text() if left else "",
+        failover_at=now + left.after if left else None,
+    )
 
 
 def _error(error: SendError) -> dict[str, object]:

@@ -18,6 +18,11 @@ from dicom_router.deliveries.delivery import Status
 
 STATUSES = ", ".join(f"'{status}'" for status in Status)
 
+# An index on a part of a table serves only queries that name that part in the same words, without parameters. Where
+# nothing but the part is asked for, the part is not named by `status`: the planner would take the index of the history.
+IS_WAITING = f"status IN ('{Status.SCHEDULED}', '{Status.RETRYING}')"
+IS_SENDING = f"status = '{Status.SENDING}'"
+
 
 class Meta(Model):
     """Facts about this database: its schema's version, and the switches set by hand that outlive a restart."""
@@ -69,6 +74,8 @@ class Delivery(Model):
     level = TextField()
     resource_id = TextField()
     study_id = TextField()  # the unit of the ledger: the Orthanc study (for a patient-level delivery, the patient)
+    alternates = TextField(default="")  # JSON: who stands in when the destination fails
+    failover_at = DoubleField(null=True)  # unreachable until then: the next one takes over
     renew = BooleanField(default=False)  # send everything again, also what the ledger has
     priority = TextField()
     rank = DoubleField()  # place in the queue, lowest first
@@ -175,6 +182,17 @@ class Ledger(Model):
         indexes = ((("study_id", "destination"), False),)
 
 
+class Cleanup(Model):
+    """A study to be deleted from Orthanc once every destination has it."""
+
+    study_id = TextField(primary_key=True)
+    groups = TextField()  # JSON: of each group of destinations, one must have all of the study
+    asked_at = DoubleField()
+
+    class Meta:
+        table_name = "cleanup"
+
+
 class RuleVersion(Model):
     """Each version of a rule made over REST; `body` is null where it was deleted."""
 
@@ -209,17 +227,18 @@ TABLES: tuple[type[Model], ...] = (
     Timeline,
     Refusal,
     Ledger,
+    Cleanup,
     RuleVersion,
     RulePlace,
 )
 
 # Partial indexes keep the queue's cost independent of the history's size.
 INDEXES = (
-    "CREATE INDEX delivery_claim ON delivery (destination, rank) WHERE status IN ('Scheduled', 'Retrying') AND ready",
-    "CREATE INDEX delivery_due ON delivery (due_at) WHERE status IN ('Scheduled', 'Retrying') AND NOT ready",
-    "CREATE INDEX delivery_sending ON delivery (study_id, destination) WHERE status = 'Sending'",
-    "CREATE INDEX delivery_open ON delivery (resource_id, destination)"
-    " WHERE status IN ('Scheduled', 'Retrying', 'Sending')",
+    f"CREATE INDEX delivery_claim ON delivery (destination, rank) WHERE {IS_WAITING} AND ready",
+    "CREATE INDEX delivery_due ON delivery (due_at) WHERE NOT ready AND completed_at IS NULL",
+    "CREATE INDEX delivery_failover ON delivery (failover_at) WHERE failover_at IS NOT NULL AND completed_at IS NULL",
+    f"CREATE INDEX delivery_sending ON delivery (status, destination, study_id) WHERE {IS_SENDING}",
+    f"CREATE INDEX delivery_waiting ON delivery (resource_id, destination) WHERE {IS_WAITING}",
     "CREATE INDEX delivery_study ON delivery (study_id)",
     "CREATE INDEX delivery_study_uid ON delivery (study_instance_uid)",
     "CREATE INDEX delivery_patient ON delivery (patient_id)",

@@ -5,13 +5,16 @@ from pathlib import Path
 
 from peewee import Database
 
+from dicom_router.store.cleanups import Cleanups
 from dicom_router.store.database import open_sqlite
+from dicom_router.store.failover import Failover
 from dicom_router.store.history import History
 from dicom_router.store.journal import Journal
 from dicom_router.store.ledger import Ledger
 from dicom_router.store.queue import DeliveryQueue
 from dicom_router.store.rule_book import RuleBook
 from dicom_router.store.switches import Switches
+from dicom_router.store.turns import Turns
 
 
 class Store:
@@ -20,9 +23,12 @@ class Store:
     def __init__(self, database: Database, owner: str) -> None:
         self.database = database
         self.queue = DeliveryQueue(database, owner)
-        self.journal = Journal(database, self.queue)
+        self.cleanups = Cleanups(database)
+        self.journal = Journal(database, self.queue, self.cleanups)
+        self.turns = Turns(database)
         self.ledger = Ledger(database)
         self.history = History(database)
+        self.failover = Failover(database, self.queue)
         self.rule_book = RuleBook(database)
         self.switches = Switches(database)
 

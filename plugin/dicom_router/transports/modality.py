@@ -5,6 +5,7 @@ A permissive job ends with success whatever the destination answered (orthanc: S
 """
 
 import math
+import time
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
@@ -19,10 +20,14 @@ from dicom_router.deliveries.outcome import (
 )
 from dicom_router.destination import Destination
 from dicom_router.orthanc_rest import OrthancError, OrthancRest
-from dicom_router.transports.transport import JobReport, JobState
+from dicom_router.transports.rejection import why_rejected
+from dicom_router.transports.transport import JobReport, JobState, Wait
 
 PROBE_TIMEOUT = 4  # seconds; a destination that needs longer to answer an echo would not keep up with sending
 STRAIGHT_TIMEOUT = 300.0  # seconds; the modality's own timeouts end it much earlier
+
+COMMITMENT_SECONDS = 60.0  # that a destination may take to confirm
+COMMITMENT_POLL_SECONDS = 0.2
 
 # SetOfCommandsJob.cpp: progress is the position among the commands; exact for up to 100 of them.
 CHUNK_LIMIT = 100
@@ -69,15 +74,79 @@ class ModalityTransport:
             file = self._rest.get_bytes(f"/instances/{instance.id}/file")
             self._rest.post_bytes(f"{_path(destination)}/store-straight", file, STRAIGHT_TIMEOUT)
         except OrthancError as problem:
-            return _error(problem)
+            return self._explain(destination, _error(problem))
         return None
 
     def probe(self, destination: Destination) -> SendError | None:
         try:
             self._rest.post(f"{_path(destination)}/echo", {"Timeout": PROBE_TIMEOUT}, timeout=4.0 * PROBE_TIMEOUT)
         except OrthancError as problem:
-            return _error(problem)
+            return self._explain(destination, _error(problem))
         return None
+
+    def _explain(self, destination: Destination, error: SendError) -> SendError:
+        """The same error, or the reason for a rejection where the destination gives one."""
+        if error.code != "AssociationRejected":
+            return error
+        try:
+            entry = self._rest.get("/modalities?expand")[destination.modality]
+            calling = destination.local_aet or entry.get("LocalAet") or self._rest.get("/system")["DicomAet"]
+        except (OrthancError, KeyError):
+            return error
+        return why_rejected(entry["Host"], int(entry["Port"]), calling, entry["AET"], PROBE_TIMEOUT) or error
+
+    def find(
+        self,
+        destination: Destination,
+        instances: Sequence[Instance],
+        wait: Wait,  # noqa: ARG002 - a C-FIND is one call
+    ) -> set[str] | SendError:
+        try:
+            return {uid for query in self._series_queries(instances) for uid in self._query(destination, query)}
+        except OrthancError as problem:
+            return _question_failed("FindFailed", "C-FIND", problem)
+
+    def _series_queries(self, instances: Sequence[Instance]) -> list[dict[str, str]]:
+        """C-FIND at instance level needs the UIDs of the levels above (PS3.4 C.4.1.2.1)."""
+        series = sorted({instance.series_id for instance in instances})
+        rows = self._rest.post("/tools/bulk-content", {"Resources": series, "Level": "Series"})
+        studies = {row["ParentStudy"] for row in rows}
+        uids = {each: self._rest.get(f"/studies/{each}")["MainDicomTags"]["StudyInstanceUID"] for each in studies}
+        return [
+            {
+                "StudyInstanceUID": uids[row["ParentStudy"]],
+                "SeriesInstanceUID": row["MainDicomTags"]["SeriesInstanceUID"],
+                "SOPInstanceUID": "",
+            }
+            for row in rows
+        ]
+
+    def _query(self, destination: Destination, query: dict[str, str]) -> set[str]:
+        body: dict[str, Any] = {"Level": "Instance", "Query": query}
+        if destination.timeout is not None:
+            body["Timeout"] = max(1, math.ceil(destination.timeout))
+        made = self._rest.post(f"{_path(destination)}/query", body, timeout=STRAIGHT_TIMEOUT)
+        try:
+            answers = self._rest.get(f"/queries/{made['ID']}/answers?expand&simplify")
+        finally:
+            self._rest.delete(f"/queries/{made['ID']}")
+        return {str(answer["SOPInstanceUID"]) for answer in answers if answer.get("SOPInstanceUID")}
+
+    def commit(self, destination: Destination, instances: Sequence[Instance], wait: Wait) -> set[str] | SendError:
+        try:
+            body = {"Resources": [instance.id for instance in instances]}
+            made = self._rest.post(f"{_path(destination)}/storage-commitment", body, timeout=STRAIGHT_TIMEOUT)
+            deadline = time.monotonic() + COMMITMENT_SECONDS
+            while True:
+                report = self._rest.get(f"/storage-commitment/{made['ID']}")
+                if report["Status"] != "Pending":
+                    # "Success" only says that no failure was listed: what counts is the list itself.
+                    return {str(each["SOPInstanceUID"]) for each in report.get("Success", [])}
+                if time.monotonic() > deadline or wait(COMMITMENT_POLL_SECONDS):
+                    text = "The destination has not answered the request for storage commitment."
+                    return SendError.passing("CommitmentTimeout", text)
+        except OrthancError as problem:
+            return _question_failed("CommitmentFailed", "The request for storage commitment", problem)
 
     def address(self, destination: Destination) -> tuple[str, int] | None:
         try:
@@ -107,6 +176,11 @@ def read_job(job: dict[str, Any], count: int) -> JobReport:
     payload = (job.get("ErrorPayload") or {}).get("Content") or {}
     status = payload.get("DimseErrorStatus")
     return JobReport(JobState.FAILURE, done, classify(job["ErrorCode"], job.get("ErrorDetails", ""), status))
+
+
+def _question_failed(code: str, what: str, problem: OrthancError) -> SendError:
+    """The instances have arrived; that they could not be asked for blames nobody."""
+    return SendError.passing(code, f"{what} failed: {problem.details}")
 
 
 def _path(destination: Destination) -> str:

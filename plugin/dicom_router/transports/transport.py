@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """What every way to a destination offers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -9,6 +9,8 @@ from typing import Protocol
 from dicom_router.deliveries.instance import Instance
 from dicom_router.deliveries.outcome import SendError
 from dicom_router.destination import Destination
+
+Wait = Callable[[float], bool]  # pauses for seconds; True when the router stops
 
 
 class JobState(Enum):
@@ -46,6 +48,12 @@ class Transport(Protocol):
 
     def probe(self, destination: Destination) -> SendError | None:
         """Ask the destination for a sign of life (C-ECHO or its like); None when it gave one. Blocks."""
+
+    def find(self, destination: Destination, instances: Sequence[Instance], wait: Wait) -> set[str] | SendError:
+        """The SOP Instance UIDs that the destination lists of the series of these instances. Blocks."""
+
+    def commit(self, destination: Destination, instances: Sequence[Instance], wait: Wait) -> set[str] | SendError:
+        """The SOP Instance UIDs of these instances that the destination commits to keep. Blocks."""
 
     def address(self, destination: Destination) -> tuple[str, int] | None:
         """Host and port, where the destination has such."""

@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The types of the fixtures in conftest.py that start something."""
+
+from collections.abc import Callable
+
+from .latency_proxy import LatencyProxy
+from .orthanc import Orthanc
+from .router import Router
+from .scripted_scp import ScriptedScp
+
+StartOrthanc = Callable[..., Orthanc]
+StartRouter = Callable[..., Router]
+StartScp = Callable[..., ScriptedScp]
+StartProxy = Callable[..., LatencyProxy]

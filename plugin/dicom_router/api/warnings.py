@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The warnings about rules, as REST shows them: worked out when the rules change, and now and then."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, tzinfo
+
+from dicom_router.api.services import Services
+from dicom_router.config import effective
+from dicom_router.orthanc_rest import OrthancError
+from dicom_router.problems import Problem
+from dicom_router.rules.rule import Origin, Rule
+from dicom_router.rules.warnings.checks import Surroundings, rule_warnings
+
+KEPT_SECONDS = 15.0  # schedules meet or not at any moment; Orthanc's modalities change rarely
+
+
+class RuleWarnings:
+    """The warnings of the active rules, and of rules that might become active."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._kept: tuple[tuple[Rule, ...], float, dict[str, list[Problem]]] | None = None
+
+    def active(self) -> dict[str, list[Problem]]:
+        """By the names of the active rules; paths are below the rule."""
+        rules, now = tuple(self._services.shelf.all()), self._services.clock()
+        kept = self._kept
+        if kept is None or kept[0] != rules or not 0 <= now - kept[1] < KEPT_SECONDS:
+            kept = self._kept = (rules, now, self.of(rules))
+        return kept[2]
+
+    def of(self, rules: Sequence[Rule]) -> dict[str, list[Problem]]:
+        """Of any rules, in the order in which they would be looked at."""
+        zone: tzinfo = self._services.zone
+        now = datetime.fromtimestamp(self._services.clock(), UTC).astimezone(zone)
+        return rule_warnings(rules, Surroundings(self._services.destinations, effective, now, self._modalities()))
+
+    def all(self) -> list[Problem]:
+        """Of all active rules, each with its whole path."""
+        told = self.active()
+        return [
+            Problem(f"{place(rule, index)}.{each.path}".rstrip("."), each.message)
+            for index, rule in enumerate(self._services.shelf.all())
+            for each in told.get(rule.name, [])
+        ]
+
+    def _modalities(self) -> frozenset[str] | None:
+        """What Orthanc knows now, which may be less than what its configuration said."""
+        if self._services.rest is None:
+            return None
+        try:
+            return frozenset(self._services.rest.get("/modalities"))
+        except OrthancError:
+            return None
+
+
+def place(rule: Rule, index: int) -> str:
+    """Where people find the rule: rules of orthanc.json come first, in its order."""
+    return f"Router.Rules[{index}]" if rule.origin is Origin.CONFIG else f"Rules.{rule.name}"

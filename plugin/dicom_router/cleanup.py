@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""`DeleteAfterSend`: deleting from Orthanc what every destination has, and nothing else.
+
+A study is not deleted as such: the instances that were just compared with the ledger are, one by one. An instance that
+arrives meanwhile is not among them and stays.
+"""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+
+from dicom_router.deliveries.instance import Instance
+from dicom_router.destination import Destination
+from dicom_router.orthanc_rest import OrthancError, OrthancRest
+from dicom_router.store.cleanups import WantedCleanup
+from dicom_router.store.database import session
+from dicom_router.store.store import Store
+from dicom_router.study import exists, list_instances
+
+LOOK_AGAIN_SECONDS = 20.0
+
+
+class Cleanup:
+    """Deletes when it is safe."""
+
+    def __init__(
+        self,
+        store: Store,
+        rest: OrthancRest,
+        destinations: Mapping[str, Destination],
+        clock: Callable[[], float],
+        log: Callable[[str], None],
+    ) -> None:
+        self._store = store
+        self._rest = rest
+        self._destinations = destinations
+        self._clock = clock
+        self._log = log
+
+    def look(self) -> None:
+        """Delete what may be deleted now. Raises OrthancError; the rest is looked at again."""
+        for wanted in self._store.cleanups.wanted():
+            if self._store.cleanups.nothing_open(wanted.study_id):
+                self._clean(wanted)
+
+    def _clean(self, wanted: WantedCleanup) -> None:
+        if not exists(self._rest, "Study", wanted.study_id):
+            self._store.cleanups.done(wanted.study_id)
+            return
+        if not self._rest.get(f"/studies/{wanted.study_id}")["IsStable"]:
+            return  # more is coming
+        instances = list_instances(self._rest, "Study", wanted.study_id)
+        completed = self._store.cleanups.completed(wanted.study_id)
+        has = {name: self._store.ledger.accepted(wanted.study_id, name) for name in completed}
+        safe = [each for each in instances if self._everywhere(each, wanted.groups, has)]
+        if safe:
+            self._delete(wanted.study_id, safe, sorted(completed.values()))
+        if not exists(self._rest, "Study", wanted.study_id):
+            self._store.cleanups.done(wanted.study_id)
+
+    def _everywhere(self, instance: Instance, groups: Sequence[Sequence[str]], has: Mapping[str, set[bytes]]) -> bool:
+        return all(any(self._arrived(instance, name, has.get(name, set())) for name in group) for group in groups)
+
+    def _arrived(self, instance: Instance, name: str, accepted: set[bytes]) -> bool:
+        destination = self._destinations.get(name)
+        came_from_there = destination is not None and destination.aet and instance.remote_aet == destination.aet
+        return bool(came_from_there) or instance.digest in accepted
+
+    def _delete(self, study_id: str, instances: Sequence[Instance], deliveries: Sequence[int]) -> None:
+        self._rest.post("/tools/bulk-delete", {"Resources": [instance.id for instance in instances]}, timeout=600.0)
+        text = f"{len(instances)} instances were deleted from Orthanc, as the rule asks"
+        self._log(f"study {study_id}: {text}")
+        for delivery_id in deliveries:
+            self._store.queue.remark(delivery_id, self._clock(), text)
+
+
+class CleanupThread:
+    """Looks when a delivery has ended, and now and then."""
+
+    def __init__(self, cleanup: Cleanup, store: Store, log: Callable[[str], None]) -> None:
+        self._cleanup = cleanup
+        self._store = store
+        self._log = log
+        self._bell = threading.Event()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="router-cleanup")
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def ring(self) -> None:
+        """A delivery has ended."""
+        self._bell.set()
+
+    def stop(self) -> None:
+        """End."""
+        self._stopping = True
+        self._bell.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        with session(self._store.database):
+            while not self._stopping:
+                self._bell.clear()
+                try:
+                    self._cleanup.look()
+                except OrthancError as problem:
+                    self._log(f"studies could not be deleted after sending and will be later: {problem}")
+                except Exception as problem:  # noqa: BLE001 - deleting later is safe, not looking again is not
+                    self._log(f"deleting after sending met an unexpected error and goes on: {problem!r}")
+                self._bell.wait(LOOK_AGAIN_SECONDS)

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""All warnings about a list of rules."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+
+from dicom_router.deliveries.delivery import Priority
+from dicom_router.destination import Destination, Verify
+from dicom_router.problems import Problem
+from dicom_router.rules.rule import Choice, Rule, Send
+from dicom_router.rules.schedule import both
+from dicom_router.rules.warnings.holdable import unholdable
+from dicom_router.rules.warnings.literals import (
+    Case,
+    Form,
+    Formula,
+    Literal,
+    cases,
+    conflict,
+    follows,
+    formula,
+    possible,
+)
+
+# A rule that differs from another in these alone does the same.
+_WORDS = frozenset({"Name", "Description", "Tests"})
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the rules stand in. `modalities`: the names that Orthanc knows now, None when it was not asked."""
+
+    destinations: Mapping[str, Destination]
+    effective: Callable[[Destination, Mapping[str, object]], Destination]  # a destination with the options of a Send
+    now: datetime
+    modalities: frozenset[str] | None = None
+
+
+class _Considered:
+    """A rule with its conditions as they are reasoned about."""
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+
+    @cached_property
+    def formula(self) -> Formula | Literal:
+        return formula(self.rule.match, self.rule.trigger)
+
+    @cached_property
+    def cases(self) -> list[Case] | None:
+        return cases(self.formula)
+
+    @cached_property
+    def possible(self) -> list[Case] | None:
+        """None when they are too many, or when there are none at all."""
+        return (possible(self.cases) or None) if self.cases is not None else None
+
+    @property
+    def looks_the_same_way(self) -> tuple[str, object]:
+        """Two rules see the same facts of a resource when these are equal."""
+        return self.rule.trigger, self.rule.source.get("Sample")
+
+
+def rule_warnings(rules: Sequence[Rule], around: Surroundings) -> dict[str, list[Problem]]:
+    """The warnings of each rule by its name; paths are below the rule."""
+    told: dict[str, list[Problem]] = {}
+    stops: list[_Considered] = []
+    twins: dict[str, str] = {}
+    for rule in rules:
+        if not rule.enabled:
+            told[rule.name] = []
+            continue
+        considered = _Considered(rule)
+        told[rule.name] = [
+            *_contradiction(considered),
+            *_shadowed(considered, stops),
+            *_twin(rule, twins),
+            *(Problem(f"Match.{each.path}", each.message) for each in unholdable(rule.match.root)),
+            *_of_sends(considered, around),
+        ]
+        if rule.stop:
+            stops.append(considered)
+    return told
+
+
+def _contradiction(considered: _Considered) -> Iterator[Problem]:
+    if considered.cases is None or not considered.cases:
+        return
+    conflicts = [conflict(case) for case in considered.cases]
+    if any(each is None for each in conflicts):
+        return
+    found = conflicts[0]
+    if len(conflicts) == 1 and found is not None:
+        one, other = found
+        why = f"{one.path} can never hold" if one is other else f"{one.path} and {other.path} contradict each other"
+    else:
+        why = "its conditions contradict each other"
+    yield Problem("Match", f"This rule never matches: {why}.")
+
+
+def _shadowed(considered: _Considered, stops: Sequence[_Considered]) -> Iterator[Problem]:
+    """Each way in which the rule can match makes an earlier rule match that says Stop."""
+    if not considered.possible:
+        return
+    earlier = [stop for stop in stops if stop.looks_the_same_way == considered.looks_the_same_way]
+    names: dict[str, None] = {}
+    for case in considered.possible:
+        stop = next((each for each in earlier if follows(case, each.formula)), None)
+        if stop is None:
+            return
+        names[stop.rule.name] = None
+    quoted = ", ".join(f'"{name}"' for name in names)
+    yield Problem(
+        "Match", f"This rule is never looked at: whatever it matches, {quoted} before it takes, and says Stop."
+    )
+
+
+def _twin(rule: Rule, twins: dict[str, str]) -> Iterator[Problem]:
+    words = {key: value for key, value in rule.source.items() if key not in _WORDS}
+    same = twins.setdefault(json.dumps(words, sort_keys=True, default=str), rule.name)
+    if same != rule.name:
+        yield Problem("", f'This rule does the same as "{same}".')
+
+
+# --- destinations ----------------------------------------------------------------------------------------------------
+
+
+def _of_sends(considered: _Considered, around: Surroundings) -> Iterator[Problem]:
+    for index, send in enumerate(considered.rule.sends):
+        path = f"Send[{index}]"
+        for name in send.members:
+            plain = around.destinations.get(name)
+            if plain is not None:
+                yield from _of_destination(considered, send, around.effective(plain, send.options), around, path)
+
+
+def _of_destination(
+    considered: _Considered, send: Send, destination: Destination, around: Surroundings, path: str
+) -> Iterator[Problem]:
+    rule, name = considered.rule, destination.name
+    if around.modalities is not None and destination.modality and destination.modality not in around.modalities:
+        yield Problem(path, f'Orthanc does not know the modality "{destination.modality}" of {name} now.')
+    if destination.aet and send.choice is Choice.ONLY and _comes_from(considered, destination.aet):
+        yield Problem(path, f"What came from {name} (AE title {destination.aet}) is not sent back there.")
+    schedule = both(destination.schedule, rule.schedule) if rule.schedule else destination.schedule
+    priority = send.options.get("Priority") or rule.priority or destination.priority
+    if priority != Priority.URGENT and schedule.next_open(around.now) is None:
+        yield Problem(path, f"The schedules of the rule and of {name} are never open at the same time.")
+    if rule.delete_after_send and destination.verify is Verify.ACCEPTED:
+        message = (
+            f'DeleteAfterSend deletes what {name} has only accepted; with Verify "Counted" or "Committed" it is asked.'
+        )
+        yield Problem(path, message)
+
+
+def _comes_from(considered: _Considered, aet: str) -> bool:
+    """The rule asks for what this AE title sent."""
+    return any(
+        literal.key.name == "RemoteAET"
+        and literal.form in (Form.SOME, Form.EVERY)
+        and not literal.region.everything
+        and literal.region.has(aet)
+        for case in considered.possible or []
+        for literal in case
+    )

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Values for tests: whole, and different only in what a test is about."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from dicom_router.config import Neighbours, Settings, parse
+from dicom_router.deliveries.delivery import Delivery, NewDelivery, Priority, Reason, Status, Subject
+from dicom_router.deliveries.instance import Instance
+from dicom_router.deliveries.outcome import ErrorClass, Scope, SendError
+from dicom_router.destination import Destination
+from dicom_router.store.store import Store
+
+NOW = 1_795_000_000.0  # an hour of November 2026
+ARCHIVE = "ARCHIVE"
+
+BROKEN = SendError(ErrorClass.TRANSIENT, Scope.ASSOCIATION, "Aborted", "Peer aborted Association")
+BUSY = SendError(ErrorClass.TRANSIENT, Scope.INSTANCE, "0xA700", "The destination is out of resources.")
+DEAD = SendError(ErrorClass.TRANSIENT, Scope.DESTINATION, "ConnectionFailed", "TCP Initialization Error")
+NOT_UNDERSTOOD = SendError(ErrorClass.PERMANENT, Scope.INSTANCE, "0xC000", "The destination cannot understand it.")
+UNSUPPORTED = SendError(ErrorClass.TRANSIENT, Scope.INSTANCE, "0x0122", "SOP class not supported.")
+STRANGER = SendError(ErrorClass.PERMANENT, Scope.DESTINATION, "CallingAetNotRecognized", "Calling AE unknown.")
+
+
+def instance(number: int, study: str = "study", **changes: Any) -> Instance:
+    made = Instance(f"{study}-{number}", "r0", f"{study}-series", study, f"1.2.{number}", 1000)
+    return replace(made, **changes)
+
+
+def subject(study: str = "study", **changes: Any) -> Subject:
+    made = Subject("Study", study, study, f"1.2.{study}", f"P-{study}", "DOE^JANE", f"A-{study}", "20261122")
+    return replace(made, **changes)
+
+
+def new_delivery(study: str = "study", destination: str = ARCHIVE, **changes: Any) -> NewDelivery:
+    made = NewDelivery(
+        subject=subject(study),
+        destination=destination,
+        rule="all CT",
+        rule_version=1,
+        priority=Priority.NORMAL,
+        due_at=NOW,
+        reason=Reason.QUEUED,
+        instances_count=3,
+        bytes=3000,
+    )
+    return replace(made, **changes)
+
+
+def enqueued(store: Store, study: str = "study", *, at: float = NOW, **changes: Any) -> int:
+    """The ID of a new delivery."""
+    made = store.queue.enqueue(new_delivery(study, **{"due_at": at, **changes}), at)
+    assert made is not None
+    return made
+
+
+def claimed(store: Store, study: str = "study", *, lease: str = "lease", at: float = NOW, **changes: Any) -> Delivery:
+    """A new delivery that is being sent."""
+    made = enqueued(store, study, at=at, **changes)
+    store.queue.wake_due(at)
+    delivery = store.queue.claim(str(changes.get("destination", ARCHIVE)), lease, at)
+    assert delivery is not None
+    assert delivery.id == made
+    return delivery
+
+
+def found(store: Store, delivery_id: int) -> Delivery:
+    """The delivery as it stands."""
+    delivery = store.history.get(delivery_id)
+    assert delivery is not None
+    return delivery
+
+
+def ended(store: Store, status: Status, study: str = "study", **changes: Any) -> Delivery:
+    """A new delivery that came to an end."""
+    if status is Status.CANCELED:
+        made = enqueued(store, study, **changes)
+        store.queue.cancel(made, NOW)
+        return found(store, made)
+    delivery = claimed(store, study, **changes)
+    if status is Status.FAILED:
+        assert store.queue.fail(delivery, NOT_UNDERSTOOD, 0, 1, None, NOW)
+    else:
+        assert store.queue.succeed(delivery, 3, int(status is Status.WARNING), "Accepted", NOW)
+    assert found(store, delivery.id).status is status
+    return found(store, delivery.id)
+
+
+def destination(name: str = ARCHIVE, **changes: Any) -> Destination:
+    return replace(Destination(name, name, f"{name}-AET"), **changes)
+
+
+MODALITIES = {"ARCHIVE": "ARCHIVE", "WORKSTATION": "WORKSTATION", "CT1": "CT1"}
+
+
+def configured(section: Mapping[str, object]) -> Settings:
+    """The settings of a section `Router` without mistakes, beside three modalities."""
+    made, problems = parse(section, Neighbours(MODALITIES))
+    assert problems == []
+    assert made is not None
+    return made

@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""A strict fake of Orthanc 1.10.1's REST API: resources and the change log, in the forms that the real one answers."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from dicom_router.orthanc_rest import OrthancError, OrthancUnreachableError
+
+Json = dict[str, Any]
+START = datetime(2026, 11, 22, 3, 30, 0, tzinfo=UTC)
+
+STUDY_TAGS = {"StudyInstanceUID", "StudyDate", "StudyDescription", "AccessionNumber", "StudyID"}
+PATIENT_TAGS = {"PatientID", "PatientName", "PatientSex", "PatientBirthDate"}
+SERIES_TAGS = {"Modality", "SeriesInstanceUID", "SeriesDescription", "ProtocolName", "BodyPartExamined"}
+
+
+def missing(path: str) -> OrthancError:
+    return OrthancError(404, 17, f"Inexistent item: {path}")
+
+
+@dataclass
+class Stored:
+    """An instance as the fake keeps it."""
+
+    id: str
+    study: str
+    series: str
+    number: int
+    revision: int
+    size: int
+    tags: Json
+    metadata: Json
+
+    def row(self) -> Json:
+        """Its row in bulk-content, with Short and Metadata."""
+        return {
+            "FileSize": self.size,
+            "FileUuid": f"d4186-{self.id}-{self.revision}",
+            "ID": self.id,
+            "IndexInSeries": self.number,
+            "MainDicomTags": {"0008,0018": f"1.2.826.{self.id}", "0020,0013": str(self.number)},
+            "Metadata": {
+                "HttpUsername": "",
+                "IndexInSeries": str(self.number),
+                "Origin": "DicomProtocol",
+                "ReceptionDate": "20261122T033050",
+                "RemoteAET": "CT1",
+                "CalledAET": "ORTHANC",
+                "RemoteIP": "10.0.0.7",
+                "SopClassUid": "1.2.840.10008.5.1.4.1.1.2",
+                "TransferSyntax": "1.2.840.10008.1.2.1",
+                **self.metadata,
+            },
+            "ParentSeries": self.series,
+            "Type": "Instance",
+        }
+
+
+@dataclass
+class FakeOrthanc:
+    """Holds studies and writes a change log. A failing call is put into `failures` by its path's beginning."""
+
+    holds_interpreter: bool = False
+    instances: dict[str, Stored] = field(default_factory=dict)
+    study_tags: dict[str, Json] = field(default_factory=dict)
+    study_metadata: dict[str, Json] = field(default_factory=dict)
+    series_tags: dict[str, Json] = field(default_factory=dict)
+    unstable: set[str] = field(default_factory=set)
+    changes: list[Json] = field(default_factory=list)
+    last: int = 0
+    now: datetime = START
+    calls: list[str] = field(default_factory=list)
+    failures: dict[str, OrthancError] = field(default_factory=dict)
+
+    # What happens to it
+
+    def receive(
+        self,
+        study: str,
+        *,
+        series: str = "a",
+        instance: str | None = None,
+        size: int = 39278,
+        tags: Mapping[str, object] | None = None,
+        metadata: Mapping[str, object] | None = None,
+    ) -> str:
+        """One instance arrives (again, when it is there); answers its ID."""
+        series_id = f"{study}-{series}"
+        number = sum(each.series == series_id for each in self.instances.values()) + 1
+        instance_id = instance or f"{series_id}-{number}"
+        before = self.instances.get(instance_id)
+        self.instances[instance_id] = Stored(
+            instance_id,
+            study,
+            series_id,
+            before.number if before else number,
+            before.revision + 1 if before else 0,
+            size,
+            dict(tags or {}),
+            dict(metadata or {}),
+        )
+        self.study_tags.setdefault(study, {"StudyInstanceUID": f"1.2.{study}", "PatientID": f"P{study}"})
+        self.series_tags.setdefault(series_id, {"Modality": "CT", "SeriesInstanceUID": f"1.2.{series_id}"})
+        for name, value in (tags or {}).items():
+            if name in STUDY_TAGS | PATIENT_TAGS:
+                self.study_tags[study][name] = value
+            elif name in SERIES_TAGS:
+                self.series_tags[series_id][name] = value
+        self.unstable.add(study)
+        self.change("NewInstance", "Instance", instance_id)
+        return instance_id
+
+    def stable(self, study: str) -> None:
+        """The study was quiet long enough."""
+        self.unstable.discard(study)
+        self.change("StablePatient", "Patient", f"patient-of-{study}")
+        self.change("StableStudy", "Study", study)
+
+    def delete_study(self, study: str) -> None:
+        self.instances = {key: each for key, each in self.instances.items() if each.study != study}
+        self.study_tags.pop(study, None)
+        self.unstable.discard(study)
+
+    def restart(self) -> None:
+        """Orthanc keeps in memory which studies are unstable: after a restart none is, and no stable row comes."""
+        self.unstable.clear()
+
+    def clear_changes(self) -> None:
+        """DELETE /changes: `?last` still answers the old Last."""
+        self.changes.clear()
+
+    def change(self, kind: str, level: str, resource: str) -> None:
+        self.last += 1
+        self.now += timedelta(seconds=1)
+        self.changes.append(
+            {
+                "ChangeType": kind,
+                "Date": self.now.strftime("%Y%m%dT%H%M%S"),
+                "ID": resource,
+                "Path": f"/{level.lower()}s/{resource}",
+                "ResourceType": level,
+                "Seq": self.last,
+            }
+        )
+
+    def instances_of(self, study: str) -> set[str]:
+        return {key for key, each in self.instances.items() if each.study == study}
+
+    # Its REST API
+
+    def get(self, path: str) -> Any:
+        self._called("GET", path)
+        url = urlsplit(path)
+        parts = url.path.strip("/").split("/")
+        if url.path == "/changes":
+            return self._changes(url.query)
+        if parts[0] == "studies" and len(parts) == 2:
+            return self._study(parts[1])
+        if parts[0] == "studies" and parts[2:] == ["metadata"] and url.query == "expand":
+            self._study(parts[1])
+            return {"LastUpdate": "20261122T033055", **self.study_metadata.get(parts[1], {})}
+        if parts[0] == "instances" and parts[2:] == ["tags"] and url.query == "short":
+            if parts[1] not in self.instances:
+                raise missing(path)
+            return json.loads(json.dumps(self.instances[parts[1]].tags))
+        raise AssertionError(f"the fake Orthanc has no GET {path}")
+
+    def post(self, path: str, body: object, timeout: float = 60.0) -> Any:
+        self._called("POST", path)
+        assert isinstance(body, dict)
+        body = json.loads(json.dumps(body))
+        if path == "/tools/bulk-content":
+            return self._bulk(body)
+        raise AssertionError(f"the fake Orthanc has no POST {path}")
+
+    def post_bytes(self, path: str, body: bytes, timeout: float) -> Any:
+        raise AssertionError(f"the fake Orthanc has no POST {path}")
+
+    def get_bytes(self, path: str) -> bytes:
+        self._called("GET", path)
+        found = self.instances.get(path.split("/")[2])
+        if found is None or not path.endswith("/file"):
+            raise missing(path)
+        return f"DICM{found.id}".encode()
+
+    def delete(self, path: str) -> None:
+        self._called("DELETE", path)
+        study = path.removeprefix("/studies/")
+        if study not in self.study_tags:
+            raise missing(path)
+        self.delete_study(study)
+
+    def _called(self, method: str, path: str) -> None:
+        self.calls.append(f"{method} {path}")
+        for beginning, error in self.failures.items():
+            if path.startswith(beginning):
+                raise error
+
+    def _changes(self, query: str) -> Json:
+        if query == "last":
+            return {"Changes": self.changes[-1:], "Done": True, "Last": self.last}
+        asked = {key: int(value[0]) for key, value in parse_qs(query, strict_parsing=True).items()}
+        assert set(asked) <= {"since", "limit"}, query
+        found = [row for row in self.changes if row["Seq"] > asked.get("since", 0)]
+        page = found[: asked.get("limit", 100)]
+        last = page[-1]["Seq"] if page else asked.get("since", 0)
+        return {"Changes": [dict(row) for row in page], "Done": len(page) == len(found), "Last": last}
+
+    def _study(self, study: str) -> Json:
+        if study not in self.study_tags:
+            raise missing(f"/studies/{study}")
+        tags = self.study_tags[study]
+        return {
+            "ID": study,
+            "IsStable": study not in self.unstable,
+            "LastUpdate": self.now.strftime("%Y%m%dT%H%M%S"),
+            "MainDicomTags": {key: value for key, value in tags.items() if key in STUDY_TAGS},
+            "ParentPatient": f"patient-of-{study}",
+            "PatientMainDicomTags": {key: value for key, value in tags.items() if key in PATIENT_TAGS},
+            "Series": sorted({each.series for each in self.instances.values() if each.study == study}),
+            "Type": "Study",
+        }
+
+    def _bulk(self, body: Json) -> list[Json]:
+        assert set(body) <= {"Resources", "Level", "Metadata", "Short"}, body
+        rows: dict[str, Json] = {}
+        for each in list(self.instances.values()):
+            if not {each.id, each.series, each.study} & set(body["Resources"]):
+                continue
+            if body["Level"] == "Instance":
+                assert body["Short"] is True
+                rows[each.id] = each.row()
+                if not body.get("Metadata"):
+                    del rows[each.id]["Metadata"]
+            elif body["Level"] == "Series":
+                rows[each.series] = {
+                    "ExpectedNumberOfInstances": None,
+                    "ID": each.series,
+                    "MainDicomTags": {} if body.get("Short") else dict(self.series_tags[each.series]),
+                    "ParentStudy": each.study,
+                    "Status": "Unknown",
+                    "Type": "Series",
+                }
+            else:
+                raise AssertionError(body["Level"])
+        return list(rows.values())
+
+
+def unreachable() -> OrthancError:
+    return OrthancUnreachableError("ReadTimeoutError in GET")

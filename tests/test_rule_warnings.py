@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dicom_router.config import Neighbours, RuleParser, effective
+from dicom_router.destination import Destination
+from dicom_router.rules.decision import decide
+from dicom_router.rules.facts import TagFacts
+from dicom_router.rules.rule import Rule
+from dicom_router.rules.schedule import parse_schedule
+from dicom_router.rules.warnings.checks import Surroundings, rule_warnings
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=ZoneInfo("Europe/Berlin"))
+KNOWN = Neighbours({"ARCHIVE": "ARCH", "NIGHT": "NIGHT"})
+NIGHT_SCHEDULE, _ = parse_schedule("19:00-07:00", "")
+assert NIGHT_SCHEDULE is not None
+DESTINATIONS = {
+    "ARCHIVE": Destination("ARCHIVE", "ARCHIVE", "ARCH"),
+    "NIGHT": Destination("NIGHT", "NIGHT", "NIGHT", schedule=NIGHT_SCHEDULE),
+}
+
+
+def rules_of(*bodies: Mapping[str, Any]) -> list[Rule]:
+    parser = RuleParser(KNOWN, DESTINATIONS)
+    defaults = {"Send": ["ARCHIVE"]}
+    rules = [parser.rule({"Name": f"rule {index}", **defaults, **body}, "") for index, body in enumerate(bodies)]
+    assert parser.problems == []
+    return [rule for rule in rules if rule is not None]
+
+
+def warned(*bodies: Mapping[str, Any], modalities: frozenset[str] | None = None) -> list[str]:
+    """The warnings of the last rule."""
+    rules = rules_of(*bodies)
+    told = rule_warnings(rules, Surroundings(DESTINATIONS, effective, NOW, modalities))
+    return [f"{each.path}: {each.message}" for each in told[rules[-1].name]]
+
+
+CONTRADICTIONS: list[dict[str, Any]] = [
+    {"Modality": {"Equals": "CT", "NotEquals": "CT"}},
+    {"Modality": {"In": ["CT", "MR"], "NotIn": ["MR", "CT", "US"]}},
+    {"Modality": {"Exists": False, "Equals": "CT"}},
+    {"Modality": {"Equals": "CT", "Of": "All"}, "All": [{"Modality": "MR"}]},
+    {"Modality": "CT", "None": [{"Modality": ["CT", "MR"]}]},
+    {"Any": [{"Modality": {"Equals": "CT", "NotEquals": "CT"}}, {"Modality": {"Exists": False, "In": ["MR"]}}]},
+    {"StudyDate": {"Gt": "20260101", "Lt": "20250101"}},
+    {"StudyDate": {"Between": ["20260101", "20250101"]}},
+    {"StudyDate": {"NewerThan": "1h", "OlderThan": "2h"}},
+    {"PatientSex": "M", "All": [{"PatientSex": "F"}]},
+    {"InstancesCount": {"Gt": 5, "Lt": 5}},
+    {"SeriesNumber": {"Ge": 5, "Of": "All"}, "All": [{"SeriesNumber": {"Lt": 5}}]},
+    {"RemoteIP": {"Equals": "10.1.0.0/16", "NotEquals": "10.0.0.0/8"}},
+    {"SeriesDescription": {"StartsWith": "HEAD AX", "NotContains": "HEAD"}},
+    {"SeriesDescription": {"Contains": "Head", "NotContains": "head", "IgnoreCase": True}},
+    {"SOPClass": {"Equals": "CTImage", "NotEquals": "Image"}},
+    {"StudyWeekday": ["Sat", "Sun"], "All": [{"StudyWeekday": "Monday"}]},
+    {"Modality": {"In": ["CT", "MR"], "Of": "All"}, "None": [{"Modality": "CT"}, {"Modality": "MR"}]},
+    {"AccessionNumber": {"StartsWith": "A"}, "All": [{"AccessionNumber": {"StartsWith": "B"}}]},
+    {"AccessionNumber": "X1", "All": [{"AccessionNumber": {"Regex": "^Y"}}]},
+]
+
+NO_CONTRADICTIONS: list[dict[str, Any]] = [
+    {},
+    {"All": [{"Modality": "CT"}, {"Modality": "MR"}]},  # a study with both
+    {"Modality": "CT", "All": [{"Modality": {"NotEquals": "MR"}}]},
+    {"Modality": {"In": ["CT", "MR"], "NotEquals": "CT"}},
+    {"SeriesNumber": {"Gt": 5, "Lt": 3}},  # two series
+    {"StudyDate": {"Between": ["20260101", "20260101"]}},
+    {"StudyTime": {"Between": ["19:00", "07:00"]}},  # wraps midnight
+    {"ReceivedTime": {"Ge": "19:00"}, "All": [{"ReceivedTime": {"Lt": "07:00"}}]},
+    {"StudyDescription": {"Regex": "^A", "NotContains": "B"}},
+    {"StudyDescription": {"Equals": "head", "IgnoreCase": True}, "All": [{"StudyDescription": {"Equals": "HEAD"}}]},
+    {"PatientName": {"Equals": "DOE^JOHN"}, "All": [{"PatientName": {"Equals": "DOE^JOHN^^"}}]},
+    {"Any": [{"Modality": {"Equals": "CT", "NotEquals": "CT"}}, {"Modality": "MR"}]},
+    {"RemoteIP": {"Equals": "10.0.0.0/8", "NotEquals": "10.1.0.0/16"}},
+]
+
+
+@pytest.mark.parametrize("match", CONTRADICTIONS, ids=json.dumps)
+def test_a_match_that_can_never_hold_is_warned_of(match: dict[str, Any]) -> None:
+    assert any("never matches" in each for each in warned({"Match": match}))
+
+
+@pytest.mark.parametrize("match", NO_CONTRADICTIONS, ids=json.dumps)
+def test_a_match_that_can_hold_is_not_called_a_contradiction(match: dict[str, Any]) -> None:
+    assert not any("never matches" in each for each in warned({"Match": match}))
+
+
+def test_a_contradiction_names_the_two_conditions() -> None:
+    (told,) = warned({"Match": {"StudyDate": {"Gt": "20260101", "Lt": "20250101"}}})
+    assert told == "Match: This rule never matches: StudyDate.Gt and StudyDate.Lt contradict each other."
+
+
+SHADOWED: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({}, {"Modality": "CT"}),
+    ({"Modality": ["CT", "MR"]}, {"Modality": "CT", "StudyDescription": {"Contains": "HEAD"}}),
+    ({"StudyDescription": {"Contains": "HEAD"}}, {"StudyDescription": {"StartsWith": "HEAD AX"}}),
+    ({"StudyDescription": {"Contains": "head", "IgnoreCase": True}}, {"StudyDescription": "CT HEAD"}),
+    ({"RemoteIP": "10.0.0.0/8"}, {"RemoteIP": "10.1.2.3"}),
+    ({"InstancesCount": {"Gt": 10}}, {"InstancesCount": {"Between": [20, 30]}}),
+    ({"Any": [{"Modality": "CT"}, {"Modality": "MR"}]}, {"Modality": ["CT", "MR"]}),
+    ({"Modality": {"Exists": True}}, {"Modality": "CT"}),
+    ({"Modality": {"NotEquals": "CT"}}, {"Modality": {"NotIn": ["CT", "MR"]}}),
+    ({"SOPClass": "Image"}, {"SOPClass": "CTImage"}),
+    ({"StudyDate": {"NewerThan": "2d"}}, {"StudyDate": {"NewerThan": "1d"}}),
+    ({"StudyDescription": {"Regex": "^A.*B$"}}, {"StudyDescription": {"Regex": "^A.*B$"}, "Modality": "CT"}),
+]
+NOT_SHADOWED: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"Modality": "CT"}, {}),
+    ({"Modality": "CT"}, {"Modality": ["CT", "MR"]}),
+    ({"Modality": {"Equals": "CT", "Of": "All"}}, {"Modality": "CT"}),
+    ({"InstancesCount": {"Gt": 10}}, {"InstancesCount": {"Ge": 10}}),
+    ({"StudyDescription": {"Contains": "HEAD"}}, {"StudyDescription": {"Contains": "HEAD", "IgnoreCase": True}}),
+    ({"RemoteIP": "10.1.0.0/16"}, {"RemoteIP": "10.0.0.0/8"}),
+    ({"Modality": {"NotIn": ["CT", "MR"]}}, {"Modality": {"NotEquals": "CT"}}),
+]
+
+
+@pytest.mark.parametrize(("earlier", "later"), SHADOWED, ids=json.dumps)
+def test_a_rule_behind_a_stop_that_takes_all_it_matches_is_warned_of(
+    earlier: dict[str, Any], later: dict[str, Any]
+) -> None:
+    told = warned({"Match": earlier, "Stop": True}, {"Match": later, "Send": ["NIGHT"]})
+    assert any('never looked at: whatever it matches, "rule 0"' in each for each in told)
+
+
+@pytest.mark.parametrize(("earlier", "later"), NOT_SHADOWED, ids=json.dumps)
+def test_a_rule_that_an_earlier_stop_leaves_something_is_not_called_shadowed(
+    earlier: dict[str, Any], later: dict[str, Any]
+) -> None:
+    assert warned({"Match": earlier, "Stop": True}, {"Match": later, "Send": ["NIGHT"]}) == []
+
+
+def test_two_stops_together_can_shadow_a_rule() -> None:
+    stops = [{"Match": {"Modality": each}, "Stop": True} for each in ("CT", "MR")]
+    told = warned(*stops, {"Match": {"Modality": ["CT", "MR"]}, "Send": ["NIGHT"]})
+    assert told == [
+        'Match: This rule is never looked at: whatever it matches, "rule 0", "rule 1" before it takes, and says Stop.'
+    ]
+
+
+def test_a_rule_that_is_switched_off_shadows_nothing_and_is_not_warned_of() -> None:
+    assert warned({"Stop": True, "Enabled": False}, {"Match": {"Modality": "CT"}}) == []
+    assert warned({"Match": {"Modality": {"Exists": False, "Equals": "CT"}}, "Enabled": False}) == []
+
+
+def test_a_rule_that_says_the_same_as_another_is_warned_of() -> None:
+    told = warned({"Match": {"Modality": "CT"}}, {"Match": {"Modality": "CT"}, "Description": "again"})
+    assert told == [': This rule does the same as "rule 0".']
+
+
+def test_a_rule_that_sends_back_to_the_sender_is_warned_of() -> None:
+    expected = ["Send[0]: What came from ARCHIVE (AE title ARCH) is not sent back there."]
+    assert warned({"Match": {"RemoteAET": "ARCH"}}) == expected
+    assert warned({"Match": {"RemoteAET": ["CT1", "ARCH"]}}) == expected
+    assert warned({"Match": {"RemoteAET": {"NotEquals": "ARCH"}}}) == []
+    assert warned({"Match": {"RemoteAET": "ARCHIVE"}}) == []
+
+
+def test_a_destination_that_orthanc_does_not_know_now_is_warned_of() -> None:
+    expected = ['Send[0]: Orthanc does not know the modality "ARCHIVE" of ARCHIVE now.']
+    assert warned({}, modalities=frozenset({"NIGHT"})) == expected
+    assert warned({}, modalities=frozenset({"ARCHIVE"})) == []
+
+
+def test_schedules_that_never_meet_are_warned_of() -> None:
+    day = {"Send": ["NIGHT"], "Schedule": "08:00-18:00"}
+    assert warned(day) == ["Send[0]: The schedules of the rule and of NIGHT are never open at the same time."]
+    assert warned(day | {"Priority": "Urgent"}) == []  # Urgent ignores schedules
+    assert warned(day | {"Schedule": "06:00-08:00"}) == []
+
+
+@pytest.mark.parametrize(
+    ("match", "told"),
+    [
+        ({"Modality": "ct"}, 'Match.Modality: Modality never holds "ct": it consists of capital letters'),
+        ({"Modality": ["CT", "m r!"]}, "Match.Modality[1]: Modality never holds"),
+        ({"AccessionNumber": "12345678901234567"}, "at most 16 characters (SH)"),
+        ({"StudyInstanceUID": {"StartsWith": "1.2.x"}}, "digits and dots (UI)"),
+        ({"SeriesNumber": 1.5}, "it is a whole number (IS)"),
+        ({"Rows": 70000}, "it goes from 0 to 65535 (US)"),
+        ({"RemoteAET": "LONGER THAN SIXTEEN"}, "at most 16 characters (AE)"),
+        ({"ImageType": "ORIGINAL\\PRIMARY"}, "a backslash stands between values"),
+    ],
+)
+def test_a_value_that_a_tag_cannot_hold_is_warned_of(match: dict[str, Any], told: str) -> None:
+    assert [each for each in warned({"Match": match}) if told in each]
+
+
+@pytest.mark.parametrize(
+    "match",
+    [
+        {"Modality": {"Equals": "ct", "IgnoreCase": True}},
+        {"PatientName": "x" * 60 + "=" + "y" * 60},
+        {"StudyDescription": "Ünïcode, lower case"},
+        {"SeriesNumber": {"Gt": 1.5}},
+        {"0029,1010": "anything at all " * 20},
+    ],
+    ids=json.dumps,
+)
+def test_a_value_that_a_tag_can_hold_is_not_warned_of(match: dict[str, Any]) -> None:
+    assert warned({"Match": match}) == []
+
+
+# --- no false alarm --------------------------------------------------------------------------------------------------
+
+WORDS = st.sampled_from(["A", "B", "AB", "BA", "a", "5", "7"])
+NUMBERS = st.integers(3, 8)
+DATES = st.sampled_from(["20260101", "20260102", "20260103"])
+ADDRESSES = st.sampled_from(["10.0.0.1", "10.0.0.2", "10.1.0.1", "11.0.0.1"])
+NETWORKS = ADDRESSES | st.sampled_from(["10.0.0.0/8", "10.0.0.0/16", "10.0.0.0/31"])
+TIMES = st.sampled_from(["0100", "0700", "1200", "2300"])
+CLASSES = st.sampled_from(["1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.88.11"])
+CLASS_NAMES = st.sampled_from(["Image", "CTImage", "MRImageStorage", "StructuredReport"])
+TEXT_OPERATORS = ("Equals", "NotEquals", "Contains", "NotContains", "StartsWith", "EndsWith", "Wildcard", "Regex")
+ORDER = ("Equals", "NotEquals", "Lt", "Le", "Gt", "Ge")
+# Key -> (what a rule asks, the values, one value only, operators).
+KEYS: dict[str, tuple[st.SearchStrategy[Any], st.SearchStrategy[Any], bool, tuple[str, ...]]] = {
+    "Modality": (WORDS, WORDS, False, TEXT_OPERATORS + ORDER),
+    "StudyDescription": (WORDS | NUMBERS, WORDS, True, TEXT_OPERATORS + ORDER),
+    "ReferringPhysicianName": (WORDS | st.just("A^"), WORDS | st.just("A^^"), True, TEXT_OPERATORS + ORDER),
+    "SeriesNumber": (NUMBERS, NUMBERS, False, ORDER),
+    "InstancesCount": (NUMBERS, NUMBERS, True, ORDER),
+    "StudyDate": (DATES, DATES, True, ORDER),
+    "AcquisitionTime": (TIMES, TIMES, False, ORDER),
+    "RemoteIP": (NETWORKS, ADDRESSES, False, ("Equals", "NotEquals")),
+    "SOPClass": (CLASS_NAMES, CLASSES, False, ("Equals", "NotEquals")),
+}
+
+
+@st.composite
+def entries(draw: st.DrawFn) -> dict[str, Any]:
+    name = draw(st.sampled_from(sorted(KEYS)))
+    operands, _values, _single, operators = KEYS[name]
+    spec: dict[str, Any] = draw(st.dictionaries(st.sampled_from(operators), operands, max_size=2))
+    for text in ("Contains", "NotContains", "StartsWith", "EndsWith", "Wildcard", "Regex"):
+        if text in spec:
+            spec[text] = str(spec[text]).replace("^", "")
+    if draw(st.integers(0, 3)) == 0:
+        spec[draw(st.sampled_from(["In", "NotIn"]))] = draw(st.lists(operands, min_size=1, max_size=3))
+    if draw(st.integers(0, 4)) == 0 and name not in ("RemoteIP", "SOPClass"):
+        spec["Between"] = draw(st.lists(operands, min_size=2, max_size=2))
+    if draw(st.integers(0, 4)) == 0 or not spec:
+        spec["Exists"] = draw(st.booleans())
+    if draw(st.integers(0, 3)) == 0:
+        spec["Of"] = "All"
+    if draw(st.integers(0, 3)) == 0:
+        spec["IgnoreCase"] = True
+    return {name: spec}
+
+
+MATCHES = st.recursive(
+    st.lists(entries(), max_size=3).map(lambda found: {"All": found}),
+    lambda below: st.builds(
+        lambda group, parts: {group: parts},
+        st.sampled_from(["Any", "All", "None"]),
+        st.lists(below, min_size=1, max_size=3),
+    ),
+    max_leaves=4,
+)
+
+
+@st.composite
+def resources(draw: st.DrawFn) -> dict[str, list[Any]]:
+    tags: dict[str, list[Any]] = {}
+    for name, (_operands, values, single, _operators) in KEYS.items():
+        size = 1 if single else draw(st.integers(0, 3))
+        found: list[Any] = [draw(st.none() | values) for _ in range(size)]
+        tags["SOPClassUID" if name == "SOPClass" else name] = found
+    tags["InstancesCount"] = [draw(NUMBERS)]
+    return tags
+
+
+@settings(max_examples=100, deadline=None)
+@given(MATCHES, st.lists(resources(), min_size=1, max_size=6))
+def test_a_rule_that_matches_something_is_never_called_a_contradiction(
+    match: dict[str, Any], found: list[dict[str, Any]]
+) -> None:
+    (rule,) = rules_of({"Match": match})
+    if any(rule.match.evaluate(TagFacts(tags), NOW).matched for tags in found):
+        assert not any("never matches" in each for each in warned({"Match": match}))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(MATCHES, min_size=2, max_size=4), st.lists(resources(), min_size=1, max_size=6))
+def test_a_rule_called_shadowed_never_gets_its_turn(matches: list[dict[str, Any]], found: list[dict[str, Any]]) -> None:
+    rules = rules_of(*({"Match": match, "Stop": True} for match in matches))
+    told = rule_warnings(rules, Surroundings(DESTINATIONS, effective, NOW))
+    shadowed = {name for name, warnings in told.items() if any("never looked at" in each.message for each in warnings)}
+    for tags in found:
+        matched = {each.rule.name for each in decide(rules, TagFacts(tags), NOW).verdicts if each.matched}
+        assert not matched & shadowed
