@@ -27,7 +27,7 @@ def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OpenS
         return Store(database, owner)
 
     yield opened
-    database.close_all() if hasattr(database, "close_all") else database.close()
+    database.close()
 
 
 @pytest.fixture

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dicom_router.intake import GRACE_SECONDS, RETRY_SECONDS, SAFETY_POLL_SECONDS, Intake
+from dicom_router.intake import SAFETY_POLL_SECONDS, Intake
 from dicom_router.orthanc_rest import OrthancError
+from dicom_router.settling import GRACE_SECONDS, RETRY_SECONDS
 from dicom_router.store.journal import Position
 from fakes.orthanc import FakeOrthanc, unreachable
 
@@ -58,9 +59,19 @@ class World:
         self._step()
         return self.orthanc.get(path)
 
+    def is_ours(self) -> bool:
+        return self.orthanc.marked
+
+    def write(self) -> None:
+        self._step()
+        self.orthanc.marked = True
+
     def post(self, path: str, body: object, timeout: float = 60.0) -> Any:
         self._step()
         return self.orthanc.post(path, body)
+
+    def ask(self, path: str, body: object) -> Any:
+        return self.post(path, body)
 
     def _step(self) -> None:
         if self.crash_in is not None:
@@ -72,7 +83,7 @@ class World:
     # What a test does
 
     def start(self) -> None:
-        self.intake = Intake(self, self, self.look_at, STABLE_AGE, self.logged.append)  # type: ignore[arg-type]
+        self.intake = Intake(self, self, self, self.look_at, STABLE_AGE, self.logged.append)  # type: ignore[arg-type]
         self.intake.begin(self.now)
 
     def poll(self) -> float:
@@ -122,7 +133,8 @@ def test_the_first_start_is_remembered_at_once() -> None:
     world = World()
     world.orthanc.receive("old")
     world.start()
-    assert world.kept == Position(world.orthanc.last, world.orthanc.last)
+    assert world.kept is not None
+    assert (world.kept.seq, world.kept.settled_seq) == (world.orthanc.last, world.orthanc.last)
 
 
 def test_a_restart_goes_on_where_it_was(world: World) -> None:
@@ -339,6 +351,18 @@ def test_a_log_cleared_while_instances_are_unsettled_does_not_lose_them(world: W
     assert world.settled("s")
 
 
+def test_rows_that_went_with_their_study_do_not_hide_what_is_unsettled(world: World) -> None:
+    world.orthanc.receive("unsettled")
+    world.orthanc.receive("sent")
+    world.orthanc.stable("sent")
+    world.poll()
+    world.orthanc.delete("sent")
+    world.orthanc.restart()
+    world.start()
+    world.settle()
+    assert world.settled("unsettled")
+
+
 def test_a_log_that_was_made_anew_is_read_from_its_start(world: World) -> None:
     for number in range(20):
         world.orthanc.receive(f"s{number}")
@@ -363,6 +387,7 @@ def test_a_restored_older_index_does_not_send_the_past_again(world: World) -> No
         series_tags=dict(world.orthanc.series_tags),
         changes=list(world.orthanc.changes),
         last=world.orthanc.last,
+        marked=True,
     )
     for _ in range(5):
         world.orthanc.receive("lost-with-the-disk")

@@ -4,6 +4,7 @@
 import os
 import threading
 import time
+from functools import partial
 from typing import Any
 
 from dicom_router.api.http import Api
@@ -11,14 +12,17 @@ from dicom_router.api.routes import build
 from dicom_router.api.services import Engine, Services
 from dicom_router.cleanup import Cleanup, CleanupThread
 from dicom_router.config import Settings, neighbours, parse
-from dicom_router.dispatch.dispatcher import Dispatcher, Outside
+from dicom_router.dispatch.dispatcher import Dispatcher
+from dicom_router.dispatch.outside import Outside
+from dicom_router.index_mark import IndexMark
 from dicom_router.installation import FIRST_START
 from dicom_router.intake import Intake, IntakeThread
 from dicom_router.location import SQLITE, database_path, owner
 from dicom_router.orthanc_host import Change, OrthancHost, Request, Response
 from dicom_router.orthanc_rest import HttpRest, SdkRest, connect
 from dicom_router.problems import Problem
-from dicom_router.retention import RetentionThread
+from dicom_router.recycling import risk
+from dicom_router.retention import HousekeepingThread, Retention
 from dicom_router.routing import Routing
 from dicom_router.rules.shelf import RuleShelf
 from dicom_router.store.database import StoreError
@@ -54,7 +58,7 @@ class Router:
         self._rest: HttpRest | SdkRest | None = None
         self._intake: IntakeThread | None = None
         self._dispatcher: Dispatcher | None = None
-        self._retention: RetentionThread | None = None
+        self._housekeeping: HousekeepingThread | None = None
         self._cleanup: CleanupThread | None = None
 
     # Called by Orthanc
@@ -73,13 +77,18 @@ class Router:
                 self._started.set()
         elif change is Change.STOPPED:
             self._stop()
-        elif change is Change.STABLE and self._intake is not None:
+        elif self._is_doorbell(change) and self._intake is not None:
             self._intake.ring()
         elif change in {Change.JOB_SUCCESS, Change.JOB_FAILURE} and self._dispatcher is not None:
             state = JobState.SUCCESS if change is Change.JOB_SUCCESS else JobState.FAILURE
             self._dispatcher.job_ended(resource_id, state)
-        elif change is Change.DELETED and self._retention is not None:
-            self._retention.deleted(resource_id)
+        elif change is Change.DELETED and self._housekeeping is not None:
+            self._housekeeping.deleted(resource_id)
+
+    def _is_doorbell(self, change: Change) -> bool:
+        return change is Change.STABLE or (
+            change is Change.NEW_INSTANCE and Change.NEW_INSTANCE.value in self._services.shelf.triggers()
+        )
 
     # Starting and stopping
 
@@ -140,18 +149,28 @@ class Router:
             outside,
         )
         self._services.engine = Engine(routing, dispatcher, transport)
-        intake = Intake(rest, store.journal, self._look_at, self._stable_age(), self._log)
+        intake = Intake(
+            rest,
+            store.journal,
+            IndexMark(self._host),
+            self._look_at,
+            self._stable_age(),
+            self._log,
+            self._services.shelf.triggers,
+        )
         self._dispatcher = dispatcher
         self._intake = IntakeThread(intake, time.monotonic, self._log)
-        self._retention = RetentionThread(store, rest, self._settings.history, time.time, self._log)
+        retention = Retention(store, rest, self._settings.history, time.time)
+        self._housekeeping = HousekeepingThread(retention, store, partial(self._recycling, store, rest), self._log)
+        self._services.live_warning = self._recycling_warning
         dispatcher.start()
         self._intake.start()
-        self._retention.start()
+        self._housekeeping.start()
         self._cleanup.start()
         self._log(f"routing runs with {len(self._services.shelf.all())} rules")
 
     def _stop(self) -> None:
-        for thread in (self._intake, self._retention, self._cleanup, self._dispatcher):
+        for thread in (self._intake, self._housekeeping, self._cleanup, self._dispatcher):
             if thread is not None:
                 thread.stop()
         self._services.engine = None
@@ -173,6 +192,7 @@ class Router:
         """On the very first start, write down where the change log is; also while routing is suspended."""
         if store.journal.position() is not None or self._rest is None:
             return
+        IndexMark(self._host).write()
         remembered = self._host.global_property(FIRST_START)
         seq = int(remembered) if remembered.isdigit() else self._last_seq()
         store.journal.move(Position(seq, seq))
@@ -212,6 +232,12 @@ class Router:
             )
             found.append(Problem("SaveJobs", message))
         return found
+
+    def _recycling(self, store: Store, rest: HttpRest | SdkRest) -> Problem | None:
+        return risk(rest, self._configuration, store.queue.count_open())
+
+    def _recycling_warning(self) -> Problem | None:
+        return self._housekeeping.warning if self._housekeeping else None
 
     def _lanes(self) -> int:
         # 0 stands for the number of processors (orthanc: Configuration.json).

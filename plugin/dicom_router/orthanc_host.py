@@ -129,7 +129,10 @@ class OrthancHost:
             except Exception as problem:  # noqa: BLE001 - nothing may be raised into Orthanc
                 self.log_error(f"dicom-router: the request {request.get('method')} {uri} failed: {problem!r}")
                 response = Response(b'{"Error": "Internal error; see the log of Orthanc."}', status=500)
-            self._answer(output, response)
+            try:
+                self._answer(output, response)
+            except Exception as problem:  # noqa: BLE001 - the client is gone
+                self.log_error(f"dicom-router: {request.get('method')} {uri} could not be answered: {problem!r}")
 
         self._orthanc.RegisterRestCallback(pattern, answer)
 

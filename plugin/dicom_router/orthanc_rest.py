@@ -13,6 +13,8 @@ import urllib3
 from dicom_router.orthanc_host import OrthancHost
 
 NOT_FOUND = 404
+ASK_AGAIN = urllib3.Retry(3, redirect=False, status=0, allowed_methods=None)
+NO_RETRY = urllib3.Retry(0, redirect=False)
 
 
 class OrthancError(Exception):
@@ -46,6 +48,9 @@ class OrthancRest(Protocol):
     def get(self, path: str) -> Any:
         """GET; raises OrthancError."""
 
+    def ask(self, path: str, body: object) -> Any:
+        """POST that changes nothing, such as a search; raises OrthancError."""
+
     def post(self, path: str, body: object, timeout: float = 60.0) -> Any:
         """POST; raises OrthancError."""
 
@@ -60,9 +65,10 @@ class OrthancRest(Protocol):
 
 
 class HttpRest:
-    """Through the HTTP port. Thread-safe; connections are kept for reading, never for changes.
+    """Through the HTTP port. Thread-safe.
 
-    A kept connection may die just as a request is sent, and then nobody knows whether a job was made.
+    Orthanc closes a kept connection when it likes, perhaps just as a request is sent. A question is then asked again;
+    a change must not be made twice, so each has a connection of its own.
     """
 
     holds_interpreter = False
@@ -73,42 +79,55 @@ class HttpRest:
         context.verify_mode = ssl.CERT_NONE
         self._url = url.rstrip("/")
         self._headers = {"Authorization": token}
-        self._pool = urllib3.PoolManager(maxsize=connections, ssl_context=context, retries=False)
+        self._context = context
+        self._pool = urllib3.PoolManager(maxsize=connections, ssl_context=context)
 
     def get(self, path: str) -> Any:
-        return _decode(self._request("GET", path, retries=2))
+        return _decode(self.get_bytes(path))
 
     def get_bytes(self, path: str) -> bytes:
-        return self._request("GET", path, retries=2)
+        return self._request(self._pool, "GET", path)
+
+    def ask(self, path: str, body: object) -> Any:
+        return _decode(self._request(self._pool, "POST", path, json.dumps(body).encode()))
 
     def post(self, path: str, body: object, timeout: float = 60.0) -> Any:
-        return _decode(self._request("POST", path, json.dumps(body).encode(), timeout))
+        return _decode(self._change("POST", path, json.dumps(body).encode(), timeout))
 
     def post_bytes(self, path: str, body: bytes, timeout: float) -> Any:
-        return _decode(self._request("POST", path, body, timeout))
+        return _decode(self._change("POST", path, body, timeout))
 
     def delete(self, path: str) -> None:
-        self._request("DELETE", path)
+        self._change("DELETE", path)
 
     def close(self) -> None:
         """Close the kept connections."""
         self._pool.clear()
 
+    def _change(self, method: str, path: str, body: bytes | None = None, timeout: float = 60.0) -> bytes:
+        with urllib3.PoolManager(ssl_context=self._context, headers={"Connection": "close"}) as once:
+            return self._request(once, method, path, body, timeout, retries=NO_RETRY)
+
     def _request(
-        self, method: str, path: str, body: bytes | None = None, timeout: float = 60.0, retries: int | bool = False
+        self,
+        pool: urllib3.PoolManager,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        timeout: float = 60.0,
+        retries: urllib3.Retry = ASK_AGAIN,
     ) -> bytes:
-        headers = self._headers if method == "GET" else self._headers | {"Connection": "close"}
         try:
-            response = self._pool.request(
+            response = pool.request(
                 method,
                 self._url + path,
                 body=body,
-                headers=headers,
+                headers={**pool.headers, **self._headers},
                 retries=retries,
                 timeout=urllib3.Timeout(connect=5.0, read=timeout),
             )
         except urllib3.exceptions.HTTPError as problem:
-            raise OrthancUnreachableError(f"{type(problem).__name__} in {method} {path}") from problem
+            raise OrthancUnreachableError(f"{problem!r} in {method} {path}") from problem
         if response.status != 200:  # noqa: PLR2004 - Orthanc has no other success on these routes
             raise _error(response.status, response.data)
         return response.data
@@ -127,6 +146,9 @@ class SdkRest:
 
     def get_bytes(self, path: str) -> bytes:
         return self._call("GET", path)
+
+    def ask(self, path: str, body: object) -> Any:
+        return self.post(path, body)
 
     def post(self, path: str, body: object, timeout: float = 60.0) -> Any:  # noqa: ARG002 - the SDK has no time limit
         return _decode(self._call("POST", path, json.dumps(body).encode()))

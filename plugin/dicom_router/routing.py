@@ -12,8 +12,20 @@ from dicom_router.deliveries.delivery import Delivery, NewDelivery, Priority, Re
 from dicom_router.deliveries.instance import Instance
 from dicom_router.destination import Destination, Late
 from dicom_router.orthanc_rest import OrthancError, OrthancRest
-from dicom_router.rules.decision import Decision, Target, decide
+from dicom_router.outlook import (
+    INSTEAD_OF,
+    LEVEL_OF,
+    Look,
+    Sending,
+    looks,
+    sendings,
+    shortened,
+    trigger_of,
+    verdicts_of,
+)
+from dicom_router.rules.decision import Target
 from dicom_router.rules.rule import Choice, Rule, Send
+from dicom_router.selection import filter_of
 from dicom_router.store.journal import Journal, NewDecision, Position
 from dicom_router.store.ledger import Ledger
 from dicom_router.store.queue import DeliveryQueue
@@ -37,9 +49,18 @@ class Routed:
 class Plan:
     """A delivery to be made, or why there is none."""
 
-    target: Target
+    sending: Sending
     delivery: NewDelivery | None
     why_not: str = ""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is looked at, and what asked for it; `position` is written with what follows."""
+
+    facts: ResourceFacts
+    trigger: str
+    position: Position | None
 
 
 class Routing:
@@ -68,28 +89,44 @@ class Routing:
         self._rules = rules
         self._clock = clock
         self._zone = zone
-        self._patient_data = patient_data
+        self.patient_data = patient_data
 
     def look_at(
-        self, study_id: str, trigger: str, position: Position | None = None, only_rules: Sequence[str] | None = None
+        self,
+        resource_id: str,
+        trigger: str,
+        position: Position | None = None,
+        only_rules: Sequence[str] | None = None,
+        level: str = "",
     ) -> Routed:
-        """Apply the rules (or those of `only_rules`) to a study and write what follows. Raises OrthancError."""
-        facts = ResourceFacts(self.rest, study_id)
+        """Apply the rules for `trigger` (or those of `only_rules`) and write what follows. Raises OrthancError."""
+        triggers = trigger_of(trigger)
+        facts = ResourceFacts(self.rest, resource_id, level or LEVEL_OF.get(INSTEAD_OF.get(trigger, trigger), "Study"))
         rules = [rule for rule in self._rules() if only_rules is None or rule.name in only_rules]
+        asked = Asked(facts, trigger, position)
         try:
             if facts.is_copy():
-                return self._nothing(study_id, trigger, position, "It is a modified copy of another study.", facts)
-            decision = self.decide(facts, rules)
-            plans = [self._plan(target, facts) for target in decision.targets]
-            return self._write(study_id, trigger, position, decision, plans, facts)
+                return self._nothing(asked, "It is a modified copy of another study.", facts)
+            found = looks(facts, rules, triggers, self.local(self._clock()))
+            return self._write(asked, found, self._plans(found))
         except OrthancError as problem:
             if not problem.not_found:
                 raise
-            return self._nothing(study_id, trigger, position, "It was deleted from Orthanc before.", None)
+            return self._nothing(asked, "It was deleted from Orthanc before.", None)
 
-    def decide(self, facts: ResourceFacts, rules: Sequence[Rule] | None = None) -> Decision:
-        """What the rules of now say, without writing anything. Raises OrthancError."""
-        return decide(self._rules() if rules is None else rules, facts, self.local(self._clock()))
+    def looks(self, facts: ResourceFacts, rules: Sequence[Rule] | None = None) -> list[Look]:
+        """What the rules of now, or others, say of all that `facts` are about. Raises OrthancError."""
+        every = trigger_of("ByHand")
+        return looks(facts, self._rules() if rules is None else rules, every, self.local(self._clock()))
+
+    def sendings(self, found: Sequence[Look]) -> list[Sending]:
+        """What would be sent, whatever the destinations have already. Raises OrthancError."""
+        now = self.local(self._clock())
+        return [sending for look in found for sending in sendings(look, now)]
+
+    def verdicts(self, found: Sequence[Look], facts: ResourceFacts) -> list[dict[str, object]]:
+        """What the rules said, as it is shown."""
+        return shortened(verdicts_of(found, facts, patient_data=self.patient_data), facts)
 
     def local(self, at: float) -> datetime:
         """A time (epoch seconds) in the router's time zone."""
@@ -109,13 +146,13 @@ class Routing:
         options = json.loads(delivery.options)
         return effective(destination, options.get("Send", {}), options.get("Schedule"))
 
-    def send_now(self, study_id: str, destinations: Sequence[str]) -> Routed:
-        """Send a study by hand, all of it, whatever the rules and schedules say. Raises OrthancError."""
-        facts = ResourceFacts(self.rest, study_id)
-        subject = facts.subject(patient_data=self._patient_data)
+    def send_now(self, resource_id: str, destinations: Sequence[str], level: str = "Study") -> Routed:
+        """Send a resource by hand, all of it, whatever the rules and schedules say. Raises OrthancError."""
+        facts = ResourceFacts(self.rest, resource_id, level)
+        subject = facts.subject(patient_data=self.patient_data)
         verdict: dict[str, object] = {"Rule": "", "Matched": True, "Send": list(destinations)}
         new = [self._by_hand(subject, name, facts.instances) for name in destinations]
-        decision = NewDecision("Study", study_id, study_id, "ByHand", [verdict])
+        decision = NewDecision(level, resource_id, facts.owner_id, "ByHand", [verdict])
         made = self._journal.record(decision, new, None, self._clock())
         return Routed(made, [verdict], {instance.id for instance in facts.instances})
 
@@ -126,27 +163,47 @@ class Routing:
             subject, destination, "", 0, Priority.URGENT, now, Reason.QUEUED, len(instances), size, renew=True
         )
 
-    def _plan(self, target: Target, facts: ResourceFacts) -> Plan:
-        name, alternates = self._choose(target.send, facts)
+    def _plans(self, found: Sequence[Look]) -> list[Plan]:
+        """A destination gets an instance once, however many rules send it there."""
+        planned: dict[str, dict[str, str]] = {}  # destination -> instance -> the rule that sends it
+        return [self._plan(sending, planned) for sending in self.sendings(found)]
+
+    def _plan(self, sending: Sending, planned: dict[str, dict[str, str]]) -> Plan:
+        target, instances = sending.target, sending.instances
+        if not instances:
+            return Plan(sending, None, "None of its instances is one that the rule sends.")
+        name, alternates = self._choose(target.send, sending.facts)
         destination = self._destinations[name]
-        sendable = [each for each in facts.instances if not (destination.aet and each.remote_aet == destination.aet)]
+        sendable = [each for each in instances if not (destination.aet and each.remote_aet == destination.aet)]
         if not sendable:
-            return Plan(target, None, "It came from there.")
+            return Plan(sending, None, "It came from there.")
         late = effective(destination, target.send.options).late
-        study_id = facts.instances[0].study_id
-        accepted = self._ledger.accepted(study_id, destination.name)
-        known = accepted | self._ledger.refused(study_id, destination.name)
+        accepted, known = self._known(sendable, name)
         unsent = [instance for instance in sendable if instance.digest not in known]
         if not unsent:
-            return Plan(target, None, "It has all of it already.")
+            return Plan(sending, None, "It has all of it already.")
         if accepted and late is Late.NEVER:
-            return Plan(target, None, 'It was sent before, and Late is "Never".')
+            return Plan(sending, None, 'It was sent before, and Late is "Never".')
+        others = planned.setdefault(name, {})
+        taken = [others[each.id] for each in unsent if each.id in others]
+        if len(taken) == len(unsent):
+            return Plan(sending, None, f'The rule "{taken[0]}" sends it there already.')
+        others |= {each.id: target.rule.name for each in unsent if each.id not in others}
         renew = bool(accepted) and late is Late.ALL
-        new = self._new(target, destination, facts, sendable if renew else unsent, renew=renew)
+        new = self._new(sending, destination, sendable if renew else unsent, renew=renew)
         if alternates is not None:
             failover_at = self._clock() + alternates.after
             new = replace(new, alternates=alternates.to_text(), failover_at=failover_at)
-        return Plan(target, new)
+        return Plan(sending, new)
+
+    def _known(self, instances: Sequence[Instance], destination: str) -> tuple[set[bytes], set[bytes]]:
+        """Of the studies of these instances: what the destination has accepted; and that with what it refused."""
+        accepted: set[bytes] = set()
+        refused: set[bytes] = set()
+        for study_id in {instance.study_id for instance in instances}:
+            accepted |= self._ledger.accepted(study_id, destination)
+            refused |= self._ledger.refused(study_id, destination)
+        return accepted, accepted | refused
 
     def _choose(self, send: Send, facts: ResourceFacts) -> tuple[str, Alternates | None]:
         """The destination among the members, and who stands in for it. A study stays where it has gone before."""
@@ -161,7 +218,7 @@ class Routing:
         if before is not None:
             return before, None
         if send.by_patient:
-            return by_key(send.members, facts.study["ParentPatient"]), None
+            return by_key(send.members, facts.patient_id), None
         return self._turns.next(send.members), None
 
     def _where_before(self, study_id: str, members: Sequence[str]) -> str | None:
@@ -172,17 +229,17 @@ class Routing:
                 return name
         return next((name for name in members if self._ledger.accepted(study_id, name)), None)
 
-    def _new(
-        self, target: Target, plain: Destination, facts: ResourceFacts, instances: Sequence[Instance], *, renew: bool
-    ) -> NewDelivery:
+    def _new(self, sending: Sending, plain: Destination, instances: Sequence[Instance], *, renew: bool) -> NewDelivery:
+        target, facts = sending.target, sending.facts
         rule, now = target.rule, self._clock()
         schedule = rule.source.get("Schedule")
         destination = effective(plain, target.send.options, schedule)
         own_priority = target.send.options.get("Priority")
         priority = Priority(str(own_priority)) if own_priority else rule.priority or destination.priority
         due, reason = self._due(destination, priority, now, rule.delay)
+        kept = filter_of(rule, target.send).to_options(self._zone)
         return NewDelivery(
-            subject=facts.subject(patient_data=self._patient_data),
+            subject=facts.subject(patient_data=self.patient_data),
             destination=plain.name,
             rule=rule.name,
             rule_version=rule.version,
@@ -191,7 +248,7 @@ class Routing:
             reason=reason,
             instances_count=len(instances),
             bytes=sum(instance.size for instance in instances),
-            options=json.dumps({"Send": dict(target.send.options), "Schedule": schedule}),
+            options=json.dumps({"Send": dict(target.send.options), "Schedule": schedule} | kept),
             renew=renew,
         )
 
@@ -203,37 +260,35 @@ class Routing:
                 return opens or now + NEVER_OPENS_RECHECK, Reason.WINDOW
         return (wanted, Reason.DELAY) if delay else (now, Reason.QUEUED)
 
-    def _write(
-        self,
-        study_id: str,
-        trigger: str,
-        position: Position | None,
-        decision: Decision,
-        plans: Sequence[Plan],
-        facts: ResourceFacts,
-    ) -> Routed:
-        verdicts = [each.to_json() for each in decision.verdicts]
-        for verdict in verdicts:
-            verdict["NotSent"] = [
-                {"Destination": plan.target.send.label, "Why": plan.why_not}
-                for plan in plans
-                if plan.delivery is None and plan.target.rule.name == verdict["Rule"]
-            ]
-        delete_after = _groups(decision) if any(each.rule.delete_after_send for each in decision.targets) else []
-        new = NewDecision("Study", study_id, study_id, trigger, verdicts, delete_after)
+    def _write(self, asked: Asked, found: Sequence[Look], plans: Sequence[Plan]) -> Routed:
+        facts = asked.facts
+        told = verdicts_of(found, facts, patient_data=self.patient_data)
+        for look, verdicts in zip(found, told, strict=True):
+            for verdict in verdicts:
+                verdict["NotSent"] = [
+                    {"Destination": plan.sending.target.send.label, "Why": plan.why_not}
+                    for plan in plans
+                    if plan.delivery is None
+                    and plan.sending.look is look
+                    and plan.sending.target.rule.name == verdict["Rule"]
+                ]
+        verdicts = shortened(told, facts)
+        targets = [target for look in found for target in look.decision.targets]
+        delete_after = _groups(targets) if any(each.rule.delete_after_send for each in targets) else []
+        new = NewDecision(facts.level, facts.id, facts.owner_id, asked.trigger, verdicts, delete_after)
         deliveries = [plan.delivery for plan in plans if plan.delivery is not None]
-        made = self._journal.record(new, deliveries, position, self._clock())
+        made = self._journal.record(new, deliveries, asked.position, self._clock())
         return Routed(made, verdicts, {instance.id for instance in facts.instances})
 
-    def _nothing(
-        self, study_id: str, trigger: str, position: Position | None, why: str, facts: ResourceFacts | None
-    ) -> Routed:
+    def _nothing(self, asked: Asked, why: str, facts: ResourceFacts | None) -> Routed:
         verdicts: list[dict[str, object]] = [{"Rule": "", "Matched": False, "Skipped": why}]
-        self._journal.record(NewDecision("Study", study_id, study_id, trigger, verdicts), [], position, self._clock())
+        owner = asked.facts.id if facts is None else facts.owner_id
+        decision = NewDecision(asked.facts.level, asked.facts.id, owner, asked.trigger, verdicts)
+        self._journal.record(decision, [], asked.position, self._clock())
         seen = {instance.id for instance in facts.instances} if facts else set()
         return Routed([], verdicts, seen, found=facts is not None)
 
 
-def _groups(decision: Decision) -> list[list[str]]:
+def _groups(targets: Sequence[Target]) -> list[list[str]]:
     """Of each group of destinations, one must have the study before it may be deleted."""
-    return [list(target.send.members) for target in decision.targets]
+    return [list(target.send.members) for target in targets]

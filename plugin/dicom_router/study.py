@@ -1,44 +1,42 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Facts about one resource, read from Orthanc in a bounded number of calls.
 
-What Orthanc's index knows of every instance comes in one call (`/tools/bulk-content`, Orthanc 1.9.4 and later: the
-database only, no file is opened). Any other tag is read from one instance of each series.
+What Orthanc's index knows comes in one call for the studies, one for the series, one for the instances
+(`/tools/bulk-content`, Orthanc 1.9.4 and later: the database only, no file is opened). Any other tag is read from one
+instance of each series, or, where a rule says so, from all of them.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
+from dicom_router import index
 from dicom_router.deliveries.delivery import Subject
 from dicom_router.deliveries.instance import Instance
-from dicom_router.orthanc_rest import OrthancError, OrthancRest
+from dicom_router.orthanc_rest import NOT_FOUND, OrthancError, OrthancRest
+from dicom_router.rules.facts import Facts
 from dicom_router.rules.keys import Key
 
-# Metadata of each instance that matching can ask for (Orthanc Book, "Metadata").
-METADATA = {
-    "RemoteAET": "RemoteAET",
-    "CalledAET": "CalledAET",
-    "RemoteIP": "RemoteIP",
-    "Origin": "Origin",
-    "HttpUsername": "HttpUsername",
-    "SOPClassUID": "SopClassUid",
-    "TransferSyntaxUID": "TransferSyntax",
-    "ReceptionDate": "ReceptionDate",
-}
 PER_INSTANCE = {"Metadata": True, "Short": True}
-ROUTES = {"Study": "/studies", "Series": "/series", "Patient": "/patients"}
+ROUTES = {"Study": "/studies", "Series": "/series", "Patient": "/patients", "Instance": "/instances"}
+LEVELS = ("Patient", "Study", "Series", "Instance")
+COPIES = frozenset({"ModifiedFrom", "AnonymizedFrom"})
+LONGEST_RAW = 1024  # bytes of a value whose kind Orthanc does not know
+
+Row = dict[str, Any]
+Values = tuple[str | None, ...]
 
 
 def list_instances(rest: OrthancRest, level: str, resource_id: str) -> list[Instance]:
     """The instances of a resource, in the order of their series and numbers. Empty when it is gone."""
-    rows = rest.post("/tools/bulk-content", {"Resources": [resource_id], "Level": "Instance", **PER_INSTANCE})
+    rows = rest.ask("/tools/bulk-content", {"Resources": [resource_id], "Level": "Instance", **PER_INSTANCE})
     if level == "Study":
         return _instances(rows, defaultdict(lambda: resource_id))
     return _instances(rows, _studies_of(rest, {row["ParentSeries"] for row in rows}))
 
 
-def _instances(rows: list[dict[str, Any]], studies: Mapping[str, str]) -> list[Instance]:
+def _instances(rows: list[Row], studies: Mapping[str, str]) -> list[Instance]:
     rows = sorted(rows, key=lambda row: (row["ParentSeries"], row.get("IndexInSeries") or 0, row["ID"]))
     return [
         Instance(
@@ -55,97 +53,182 @@ def _instances(rows: list[dict[str, Any]], studies: Mapping[str, str]) -> list[I
 
 
 def _studies_of(rest: OrthancRest, series: set[str]) -> dict[str, str]:
-    rows = rest.post("/tools/bulk-content", {"Resources": sorted(series), "Level": "Series", "Short": True})
+    rows = rest.ask("/tools/bulk-content", {"Resources": sorted(series), "Level": "Series", "Short": True})
     return {row["ID"]: row["ParentStudy"] for row in rows}
 
 
 class ResourceFacts:
-    """The facts about a study as rules ask for them; each call to Orthanc is made once, when first needed."""
+    """The facts about a resource as rules ask for them; each call to Orthanc is made once, when first needed."""
 
-    def __init__(self, rest: OrthancRest, study_id: str) -> None:
+    def __init__(self, rest: OrthancRest, resource_id: str, level: str = "Study") -> None:
         self._rest = rest
-        self._id = study_id
-        self._representatives: dict[str, dict[str, Any]] = {}
+        self.id = resource_id
+        self.level = level
+        self._files: dict[str, Row] = {}  # what was read of single files
+        self._read_whole: set[str] = set()  # series of which every file was read
+        self._relatives: dict[str, list[ResourceFacts]] = {}
+
+    # What Orthanc's index knows
 
     @cached_property
-    def study(self) -> dict[str, Any]:
-        """The study as `/studies/{id}` tells it; raises OrthancError (`not_found` when it is gone)."""
-        found: dict[str, Any] = self._rest.get(f"/studies/{self._id}")
-        return found
-
-    @cached_property
-    def series(self) -> list[dict[str, Any]]:
-        """The study's series with their main tags."""
-        rows: list[dict[str, Any]] = self._rest.post(
-            "/tools/bulk-content", {"Resources": [self._id], "Level": "Series"}
+    def studies(self) -> list[Row]:
+        """Its study, or its patient's studies, without copies that were made here."""
+        if self.level == "Study":
+            return [self._rest.get(f"/studies/{self.id}")]
+        rows: list[Row] = self._rest.ask(
+            "/tools/bulk-content", {"Resources": [self.id], "Level": "Study", "Metadata": True}
         )
+        if not rows:
+            raise OrthancError(NOT_FOUND, 0, f"There is no {self.level.lower()} {self.id}.")
+        if self.level == "Patient":  # a copy is no part of what the patient's modalities sent
+            rows = [row for row in rows if not COPIES & row.get("Metadata", {}).keys()] or rows
         return sorted(rows, key=lambda row: str(row["ID"]))
 
+    @property
+    def study(self) -> Row:
+        """Its study; of a patient, the first one. Raises OrthancError (`not_found` when it is gone)."""
+        return self.studies[0]
+
     @cached_property
-    def _instance_rows(self) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = self._rest.post(
-            "/tools/bulk-content", {"Resources": [self._id], "Level": "Instance", **PER_INSTANCE}
+    def series(self) -> list[Row]:
+        """Its series with their main tags; of an instance, the series that it is in."""
+        rows: list[Row] = self._rest.ask("/tools/bulk-content", {"Resources": [self.id], "Level": "Series"})
+        return sorted(self._without_copies(rows), key=lambda row: str(row["ID"]))
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """Its instances as Orthanc tells them."""
+        rows: list[Row] = self._rest.ask(
+            "/tools/bulk-content", {"Resources": [self.id], "Level": "Instance", **PER_INSTANCE}
         )
-        return rows
+        if self.level != "Patient":
+            return rows
+        kept = {row["ID"] for row in self.series}
+        return [row for row in rows if row["ParentSeries"] in kept]
+
+    @cached_property
+    def _by_id(self) -> dict[str, Row]:
+        return {row["ID"]: row for row in self.rows}
+
+    @cached_property
+    def _series_by_id(self) -> dict[str, Row]:
+        return {row["ID"]: row for row in self.series}
+
+    def _without_copies(self, rows: list[Row]) -> list[Row]:
+        if self.level != "Patient":
+            return rows
+        kept = {row["ID"] for row in self.studies}
+        return [row for row in rows if row["ParentStudy"] in kept]
 
     @cached_property
     def instances(self) -> list[Instance]:
-        """The study's instances."""
-        return _instances(self._instance_rows, defaultdict(lambda: self._id))
+        """Its instances."""
+        if self.level == "Study":
+            return _instances(self.rows, defaultdict(lambda: self.id))
+        return _instances(self.rows, {row["ID"]: row["ParentStudy"] for row in self.series})
 
-    def values(self, key: Key) -> tuple[str | None, ...]:
+    # As rules ask
+
+    def values(self, key: Key) -> Values:
         """The values of `key`: one for the study, each series, or each instance; None where it is missing."""
+        found = self._counted_or_metadata(key)
+        if found is None and len(key.path) == 1:
+            found = self._indexed(key)
+        return self.sampled(key) if found is None else found
+
+    def every(self) -> Facts:
+        """The same, where tags outside of Orthanc's index are read from every instance."""
+        return _EveryInstance(self)
+
+    def _counted_or_metadata(self, key: Key) -> Values | None:
         if key.name == "InstancesCount":
-            return (str(len(self._instance_rows)),)
+            return (str(len(self.rows)),)
         if key.name == "SeriesCount":
             return (str(len(self.series)),)
-        if key.name in METADATA:
-            return tuple(row["Metadata"].get(METADATA[key.name]) for row in self._instance_rows)
-        return self._tag_values(key)
+        if key.name in index.METADATA:
+            return tuple(row["Metadata"].get(index.METADATA[key.name]) for row in self.rows)
+        return None
 
-    def _tag_values(self, key: Key) -> tuple[str | None, ...]:
-        if len(key.path) == 1:
-            for tags in (self.study["MainDicomTags"], self.study.get("PatientMainDicomTags", {})):
-                if key.name in tags:
-                    return (tags[key.name],)
-            if any(key.name in row["MainDicomTags"] for row in self.series):
-                return tuple(row["MainDicomTags"].get(key.name) for row in self.series)
-            short = f"{key.path[0] >> 16:04x},{key.path[0] & 0xFFFF:04x}"
-            if any(short in row["MainDicomTags"] for row in self._instance_rows):
-                return tuple(row["MainDicomTags"].get(short) for row in self._instance_rows)
+    def _indexed(self, key: Key) -> Values | None:
+        """What the index holds; None when it does not hold such a tag."""
+        for always, tables in (
+            (index.PATIENT, _patients(self.studies)),
+            (index.STUDY, _main_tags(self.studies)),
+            (index.SERIES, _main_tags(self.series)),
+        ):
+            if key.name in always or any(key.name in table for table in tables):
+                return tuple(table.get(key.name) for table in tables)
+        tag = index.short(key.path[0])
+        rows = [row["MainDicomTags"] for row in self.rows]
+        if key.name in index.INSTANCE or any(tag in row for row in rows):
+            return tuple(row.get(tag) for row in rows)
+        return None
+
+    def sampled(self, key: Key, *, every: bool = False) -> Values:
+        """What one instance of each series says, or every one."""
         found: list[str | None] = []
-        for tags in self._sampled_tags():
-            found += _dig(tags, key.path) or [None]
+        for instance_id in self._sample(every=every):
+            found += self.read(instance_id, key) or [None]
         return tuple(found)
 
-    def _sampled_tags(self) -> list[dict[str, Any]]:
-        """All tags of one instance of each series: the one with the lowest number."""
+    def _sample(self, *, every: bool) -> Iterable[str]:
+        if not every:
+            return self.representatives.values()
+        for series_id in self.representatives.keys() - self._read_whole:
+            self._files |= self._rest.get(f"/series/{series_id}/instances-tags?short")
+            self._read_whole.add(series_id)
+        return (instance.id for instance in self.instances)
+
+    @cached_property
+    def representatives(self) -> dict[str, str]:
+        """The instance with the lowest number of each series."""
         first: dict[str, str] = {}
         for instance in self.instances:
             first.setdefault(instance.series_id, instance.id)
-        for instance_id in first.values():
-            if instance_id not in self._representatives:
-                self._representatives[instance_id] = self._rest.get(f"/instances/{instance_id}/tags?short")
-        return [self._representatives[instance_id] for instance_id in first.values()]
+        return first
+
+    def read(self, instance_id: str, key: Key) -> list[str | None]:
+        """What the file of an instance says."""
+        if instance_id not in self._files:
+            self._files[instance_id] = self._rest.get(f"/instances/{instance_id}/tags?short")
+        found = dig(self._files[instance_id], key.path)
+        # Orthanc tells no value whose representation it does not know, as of a private tag in implicit VR.
+        if found == [None] and len(key.path) == 1 and key.vr == "UN":
+            raw = self._rest.get_bytes(f"/instances/{instance_id}/content/{index.short(key.path[0]).replace(',', '-')}")
+            return [raw[:LONGEST_RAW].decode("latin-1")]
+        return [BINARY if value is None else value for value in found]
 
     def remote_aets(self) -> set[str]:
-        """The AE titles that sent the study's instances."""
-        return {row["Metadata"].get("RemoteAET") or "" for row in self._instance_rows} - {""}
+        """The AE titles that sent its instances."""
+        return {row["Metadata"].get("RemoteAET") or "" for row in self.rows} - {""}
 
     def is_copy(self) -> bool:
-        """True when the study was made here by modifying or anonymising another one."""
-        metadata = self._rest.get(f"/studies/{self._id}/metadata?expand")
-        return bool({"ModifiedFrom", "AnonymizedFrom"} & metadata.keys())
+        """True when its study was made here by modifying or anonymising another one."""
+        if self.level == "Study":
+            metadata = self._rest.get(f"/studies/{self.id}/metadata?expand")
+            return bool(COPIES & metadata.keys())
+        return all(COPIES & row.get("Metadata", {}).keys() for row in self.studies)
+
+    @property
+    def patient_id(self) -> str:
+        """Orthanc's ID of its patient."""
+        return str(self.study["ParentPatient"])
+
+    @property
+    def owner_id(self) -> str:
+        """Under which its decisions and deliveries are kept: its study, or for a patient the patient."""
+        return self.id if self.level == "Patient" else str(self.study["ID"])
 
     def subject(self, *, patient_data: bool) -> Subject:
-        """The study as people know it; without the patient's name and ID unless `patient_data`."""
-        tags, patient = self.study["MainDicomTags"], self.study.get("PatientMainDicomTags", {})
+        """The resource as people know it; without the patient's name and ID unless `patient_data`."""
+        tags = {} if len(self.studies) > 1 else self.study["MainDicomTags"]
+        patient = self.study.get("PatientMainDicomTags", {})
         modalities = sorted({row["MainDicomTags"].get("Modality", "") for row in self.series} - {""})
-        called = {row["Metadata"].get("CalledAET") or "" for row in self._instance_rows} - {""}
+        called = {row["Metadata"].get("CalledAET") or "" for row in self.rows} - {""}
         return Subject(
-            level="Study",
-            resource_id=self._id,
-            study_id=self._id,
+            level=self.level,
+            resource_id=self.id,
+            study_id=self.owner_id,
             study_instance_uid=tags.get("StudyInstanceUID", ""),
             patient_id=patient.get("PatientID", "") if patient_data else "",
             patient_name=patient.get("PatientName", "") if patient_data else "",
@@ -157,14 +240,80 @@ class ResourceFacts:
             called_aet="\\".join(sorted(called)),
         )
 
+    def relatives(self, level: str) -> "list[ResourceFacts]":
+        """The facts about what it consists of, or about what it belongs to, at another level. Raises OrthancError."""
+        if level not in self._relatives:
+            self._relatives[level] = self._find_relatives(level)
+        return self._relatives[level]
 
-def _dig(tags: dict[str, Any], path: tuple[int, ...]) -> list[str | None]:
-    """The values at `path` in a data set as `/tags?short` tells it; sequences are lists of data sets."""
-    value = tags.get(f"{path[0] >> 16:04x},{path[0] & 0xFFFF:04x}")
+    def _find_relatives(self, level: str) -> "list[ResourceFacts]":
+        if level == self.level:
+            return [self]
+        if level == "Patient":
+            return [ResourceFacts(self._rest, self.patient_id, level)]
+        if LEVELS.index(level) < LEVELS.index(self.level):
+            above = self.studies if level == "Study" else self.series
+            return [ResourceFacts(self._rest, above[0]["ID"], level)]
+        below = {"Study": self.studies, "Series": self.series, "Instance": self.rows}[level]
+        return [self.part(level, row["ID"]) for row in below]
+
+    def part(self, level: str, resource_id: str) -> "ResourceFacts":
+        """The facts about one of its studies, series or instances, without asking Orthanc again."""
+        made = ResourceFacts(self._rest, resource_id, level)
+        made._files, made._read_whole = self._files, self._read_whole
+        if level == "Instance":
+            row = self._by_id[resource_id]
+            made.series = [self._series_by_id[row["ParentSeries"]]]
+            made.rows = [row]
+        else:
+            made.series = [row for row in self.series if resource_id in (row["ID"], row["ParentStudy"])]
+            kept = {row["ID"] for row in made.series}
+            made.rows = [row for row in self.rows if row["ParentSeries"] in kept]
+        studies = {row["ParentStudy"] for row in made.series}
+        made.studies = [row for row in self.studies if row["ID"] in studies]
+        return made
+
+
+BINARY = "(binary)"  # stands for a value that is not text: it only exists
+
+
+class _EveryInstance:
+    """Facts that read every file where the index does not know."""
+
+    def __init__(self, facts: ResourceFacts) -> None:
+        self._facts = facts
+
+    def values(self, key: Key) -> Values:
+        """See ResourceFacts."""
+        if index.is_indexed(key):
+            return self._facts.values(key)
+        return self._facts.sampled(key, every=True)
+
+
+def _main_tags(rows: list[Row]) -> list[Mapping[str, str]]:
+    return [row["MainDicomTags"] for row in rows]
+
+
+def _patients(studies: list[Row]) -> list[Mapping[str, str]]:
+    """Of a patient once, however many studies it has."""
+    return [studies[0].get("PatientMainDicomTags", {})]
+
+
+def dig(tags: Row, path: tuple[int, ...]) -> list[str | None]:
+    """The values at `path` in a data set as `/tags?short` tells it; sequences are lists of data sets.
+
+    None stands for a value that Orthanc does not tell.
+    """
+    tag = index.short(path[0])
+    if tag not in tags:
+        return []
+    value = tags[tag]
     if len(path) == 1:
-        return [value] if isinstance(value, str) else []
+        if isinstance(value, list):
+            return [f"{len(value)} items"] if value else []
+        return [value]
     items = value if isinstance(value, list) else []
-    return [found for item in items for found in _dig(item, path[1:])]
+    return [found for item in items for found in dig(item, path[1:])]
 
 
 def exists(rest: OrthancRest, level: str, resource_id: str) -> bool:

@@ -72,6 +72,7 @@ class FakeOrthanc:
     unstable: set[str] = field(default_factory=set)
     changes: list[Json] = field(default_factory=list)
     last: int = 0
+    marked: bool = False  # the router's mark in Orthanc's index
     now: datetime = START
     calls: list[str] = field(default_factory=list)
     failures: dict[str, OrthancError] = field(default_factory=dict)
@@ -177,6 +178,9 @@ class FakeOrthanc:
             return self._bulk(body)
         raise AssertionError(f"the fake Orthanc has no POST {path}")
 
+    def ask(self, path: str, body: object) -> Any:
+        return self.post(path, body)
+
     def post_bytes(self, path: str, body: bytes, timeout: float) -> Any:
         raise AssertionError(f"the fake Orthanc has no POST {path}")
 
@@ -202,7 +206,9 @@ class FakeOrthanc:
 
     def _changes(self, query: str) -> Json:
         if query == "last":
-            return {"Changes": self.changes[-1:], "Done": True, "Last": self.last}
+            # The last row that still exists: rows go with their resource. Of an empty log, the last there ever was.
+            last = self.changes[-1]["Seq"] if self.changes else self.last
+            return {"Changes": self.changes[-1:], "Done": True, "Last": last}
         asked = {key: int(value[0]) for key, value in parse_qs(query, strict_parsing=True).items()}
         assert set(asked) <= {"since", "limit"}, query
         found = [row for row in self.changes if row["Seq"] > asked.get("since", 0)]

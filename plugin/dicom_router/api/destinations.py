@@ -16,7 +16,7 @@ from dicom_router.api.schemas import (
 from dicom_router.api.services import Services
 from dicom_router.deliveries.delivery import Reason
 from dicom_router.destination import Destination
-from dicom_router.dispatch.dispatcher import Blocked
+from dicom_router.dispatch.health import Blocked
 
 RATE_SECONDS = 900.0  # the rate is that of the last quarter of an hour
 

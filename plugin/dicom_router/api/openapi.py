@@ -35,12 +35,13 @@ def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
 
 def openapi_endpoint(endpoints: Sequence[Endpoint]) -> Endpoint:
     """The route that tells about all others."""
-    made = document(endpoints)
 
     def answer(_call: Call) -> dict[str, Any]:
         return made
 
-    return Endpoint("GET", "/openapi.json", "This document", answer, None)
+    own = Endpoint("GET", "/openapi.json", "This document", answer, None)
+    made = document([*endpoints, own])
+    return own
 
 
 def _operation(endpoint: Endpoint) -> dict[str, Any]:

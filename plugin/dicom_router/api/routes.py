@@ -4,7 +4,9 @@
 from dicom_router.api.destinations import DestinationRoutes
 from dicom_router.api.history import HistoryRoutes
 from dicom_router.api.http import Api, Endpoint
+from dicom_router.api.moving import MovingRoutes
 from dicom_router.api.openapi import openapi_endpoint
+from dicom_router.api.preview import PreviewRoutes
 from dicom_router.api.rules import RuleRoutes
 from dicom_router.api.services import Services
 from dicom_router.api.status import StatusRoutes
@@ -15,9 +17,12 @@ from dicom_router.api.warnings import RuleWarnings
 def build(services: Services) -> Api:
     """The API over these services."""
     rule_warnings = RuleWarnings(services)
+    rules = RuleRoutes(services, rule_warnings)
     endpoints: list[Endpoint] = [
         *StatusRoutes(services, rule_warnings).endpoints(),
-        *RuleRoutes(services, rule_warnings).endpoints(),
+        *rules.endpoints(),
+        *PreviewRoutes(services, rule_warnings).endpoints(),
+        *MovingRoutes(services, rules).endpoints(),
         *HistoryRoutes(services).endpoints(),
         *StudyRoutes(services).endpoints(),
         *DestinationRoutes(services).endpoints(),

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """/router/rules."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dicom_router.api.http import Call, Endpoint, HttpError, not_found
@@ -19,7 +18,7 @@ from dicom_router.api.schemas import (
 )
 from dicom_router.api.services import Services
 from dicom_router.api.status import answers
-from dicom_router.api.warnings import RuleWarnings
+from dicom_router.api.warnings import RuleWarnings, among
 from dicom_router.problems import Problem
 from dicom_router.rules.rule import Rule
 from dicom_router.store.rule_book import KeptRule
@@ -177,10 +176,3 @@ class RuleRoutes:
         return RuleAnswer.model_validate(
             {**rule.source, "Name": rule.name, "Origin": rule.origin, "Version": rule.version, "Warnings": warnings}
         )
-
-
-def among(active: Sequence[Rule], fresh: Mapping[str, Rule]) -> list[Rule]:
-    """The active rules with the fresh ones in the place of their namesakes, and the new ones at the end."""
-    known = {rule.name for rule in active}
-    replaced = [fresh.get(rule.name, rule) for rule in active]
-    return replaced + [rule for name, rule in fresh.items() if name not in known]

@@ -40,9 +40,15 @@ class Services:
     shelf: RuleShelf = field(default_factory=lambda: RuleShelf(()))
     database_name: str = ""
     orthanc_version: str = ""
+    live_warning: Callable[[], Problem | None] = lambda: None  # what is wrong just now
     store: Store | None = None
     rest: OrthancRest | None = None
     engine: Engine | None = None
+
+    def all_warnings(self) -> list[Problem]:
+        """What is probably wrong with the configuration, and what is wrong just now."""
+        live = self.live_warning()
+        return [*self.warnings, live] if live else list(self.warnings)
 
     def need_store(self) -> Store:
         """The database, or 503."""

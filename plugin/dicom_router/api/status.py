@@ -35,7 +35,7 @@ class StatusRoutes:
             version=__version__,
             state=self._state(),
             problems=answers(services.problems),
-            warnings=answers([*services.warnings, *self._rule_warnings.all()]),
+            warnings=answers([*services.all_warnings(), *self._rule_warnings.all()]),
             queue=QueueAnswer(
                 scheduled=counts.get(Status.SCHEDULED, 0),
                 sending=counts.get(Status.SENDING, 0),

@@ -68,9 +68,8 @@ class StudyRoutes:
         stored = store.journal.decisions(study_id)
         items, _, _ = store.history.page(Filter(study=study_id), DELIVERIES_SHOWN, None)
         try:
-            now: list[dict[str, Any]] = [
-                each.to_json() for each in self._services.need_engine().routing.decide(facts).verdicts
-            ]
+            routing = self._services.need_engine().routing
+            now: list[dict[str, Any]] = routing.verdicts(routing.looks(facts), facts)
         except OrthancError as problem:
             if not (problem.not_found and stored):
                 raise _of_orthanc(problem, study_id) from None

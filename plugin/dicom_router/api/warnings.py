@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The warnings about rules, as REST shows them: worked out when the rules change, and now and then."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
 
 from dicom_router.api.services import Services
@@ -57,3 +57,10 @@ class RuleWarnings:
 def place(rule: Rule, index: int) -> str:
     """Where people find the rule: rules of orthanc.json come first, in its order."""
     return f"Router.Rules[{index}]" if rule.origin is Origin.CONFIG else f"Rules.{rule.name}"
+
+
+def among(active: Sequence[Rule], fresh: Mapping[str, Rule]) -> list[Rule]:
+    """The active rules with the fresh ones in the place of their namesakes, and the new ones at the end."""
+    known = {rule.name for rule in active}
+    replaced = [fresh.get(rule.name, rule) for rule in active]
+    return replaced + [rule for name, rule in fresh.items() if name not in known]

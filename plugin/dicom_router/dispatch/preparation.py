@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from dicom_router.deliveries.delivery import Delivery
 from dicom_router.deliveries.instance import Instance
 from dicom_router.orthanc_rest import OrthancRest
+from dicom_router.selection import chosen
 from dicom_router.store.ledger import Ledger
 from dicom_router.study import list_instances
 
@@ -31,7 +32,7 @@ def prepare(rest: OrthancRest, ledger: Ledger, delivery: Delivery, aet: str) -> 
 
     Raises OrthancError.
     """
-    instances = list_instances(rest, delivery.level, delivery.resource_id)
+    instances, found = chosen(rest, delivery)
     known: set[bytes] = set()
     for study_id in {instance.study_id for instance in instances}:
         if delivery.renew:
@@ -39,4 +40,4 @@ def prepare(rest: OrthancRest, ledger: Ledger, delivery: Delivery, aet: str) -> 
         known |= ledger.accepted(study_id, delivery.destination)
         known |= ledger.refused(study_id, delivery.destination)
     unsent = [each for each in instances if each.digest not in known and not (aet and each.remote_aet == aet)]
-    return Prepared(unsent, len(instances))
+    return Prepared(unsent, found)

@@ -11,7 +11,7 @@ from dicom_router.deliveries.outcome import RETRY_ONCE, Scope, SendError
 from dicom_router.destination import Destination
 
 LARGEST_CHUNK = 100  # beyond, a failed job's progress no longer tells where it stopped
-SMALLEST_CHUNK = 16  # below, associations cost more than they bring
+SMALLEST_CHUNK = 5  # below, setting up an association costs more than it brings
 STRIKES = 3  # failures in a row without one instance accepted between them, then the attempt ends
 
 
@@ -58,18 +58,30 @@ class Sending:
         return not busy and (self.ending is not None or not self.pending)
 
     @property
+    def lanes(self) -> int:
+        """How many lanes it takes: one for each job, and one while its instances are being listed."""
+        return sum(1 for chunk in self.chunks if chunk.job_id) + (not self.prepared)
+
+    @property
     def sent_now(self) -> int:
         """Instances known to be accepted, also those of chunks under way."""
         return self.sent + sum(chunk.accepted for chunk in self.chunks)
 
     def next_chunk(self, lanes: int) -> list[Instance]:
-        """Take the next instances, in order: few enough to keep `lanes` busy to the end, and of one study."""
-        share = -(-len(self.pending) // (2 * lanes))
+        """Take the next instances, in order and of one study: a fair share, so that `lanes` end at the same time."""
+        under_way = sum(len(chunk.instances) - chunk.accepted for chunk in self.chunks)
+        share = -(-(len(self.pending) + under_way) // lanes)
         size = min(LARGEST_CHUNK, max(SMALLEST_CHUNK, share))
         taken = [self.pending.popleft()]
         while len(taken) < size and self.pending and self.pending[0].study_id == taken[0].study_id:
             taken.append(self.pending.popleft())
         return taken
+
+    def wait_for_window(self, opens: float) -> None:
+        """Its window is closed: the attempt ends before it began."""
+        self.prepared = True
+        self.ending = Reason.WINDOW
+        self.planned = opens
 
     def give_back(self, instances: Iterable[Instance]) -> None:
         """These were not sent; they are next."""
@@ -107,6 +119,8 @@ class Sending:
             self.strikes = 0
             return suspect
         self.set_aside.append((suspect, error))
+        if error.code in RETRY_ONCE:
+            self.strikes = 0  # it is refused in the second round, and must not hold back the rest
         if self.strikes >= STRIKES:
             self.ending = self.ending or error
         return None

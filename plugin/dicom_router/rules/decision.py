@@ -1,13 +1,24 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """All rules on one resource: which match, why, and which destinations follow. Pure."""
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol, runtime_checkable
 
 from dicom_router.rules.facts import Facts
 from dicom_router.rules.match import Verdict
 from dicom_router.rules.rule import Rule, Send
+
+
+@runtime_checkable
+class HasEvery(Protocol):
+    """Facts that read a sample, unless a rule says `"Sample": "Every"`."""
+
+    def every(self) -> Facts:
+        """The same facts, read from every instance."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -71,14 +82,18 @@ def _look(rule: Rule, facts: Facts, now: datetime, stopped_by: str) -> RuleVerdi
         return RuleVerdict(rule, None, "The rule is switched off.")
     if stopped_by:
         return RuleVerdict(rule, None, f'The rule "{stopped_by}" before it says Stop.')
+    if rule.sample_every and isinstance(facts, HasEvery):
+        facts = facts.every()
     return RuleVerdict(rule, rule.match.evaluate(facts, now))
 
 
 def _targets(verdicts: Sequence[RuleVerdict]) -> tuple[Target, ...]:
-    """Each destination (or choice among some) once, by the first rule that names it."""
-    targets: dict[str, Target] = {}
+    """Each destination (or choice among some) once, by the first rule that names it for the same instances."""
+    targets: dict[tuple[str, ...], Target] = {}
     for each in verdicts:
         if each.matched:
             for send in each.rule.sends:
-                targets.setdefault(send.label, Target(each.rule, send))
+                chosen = (each.rule.source.get("Instances"), send.options.get("Instances"))
+                key = (send.label, each.rule.level, json.dumps(chosen) if any(chosen) else "")
+                targets.setdefault(key, Target(each.rule, send))
     return tuple(targets.values())

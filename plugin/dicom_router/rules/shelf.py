@@ -17,6 +17,10 @@ class RuleShelf:
         """In the order in which they are looked at."""
         return self._rules
 
+    def triggers(self) -> frozenset[str]:
+        """What the rules that are switched on wait for."""
+        return frozenset(rule.trigger for rule in self._rules if rule.enabled)
+
     def get(self, name: str) -> Rule | None:
         """By name."""
         return next((rule for rule in self._rules if rule.name == name), None)

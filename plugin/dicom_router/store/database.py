@@ -93,7 +93,10 @@ def migrate(database: SqliteDatabase) -> None:
 
 def _version() -> int:
     row = Meta.get_or_none(Meta.key == "schema_version")
-    return int(row.value) if row else 0
+    text = row.value if row else "0"
+    if not text.isdigit():
+        raise StoreError(f'The router\'s database says that its schema is "{text}"; it was made by something else.')
+    return int(text)
 
 
 def _create(database: SqliteDatabase) -> None:

@@ -73,10 +73,18 @@ class DeliveryQueue:
 
     def _waiting_twin(self, new: NewDelivery) -> int | None:
         twin = ROW.select(ROW.id).where(
-            ROW.resource_id == new.subject.resource_id, ROW.destination == new.destination, IS_WAITING
+            ROW.resource_id == new.subject.resource_id,
+            ROW.destination == new.destination,
+            ROW.options == new.options,  # another rule may send other instances of it, or at another time
+            IS_WAITING,
         )
         found: int | None = scalar(twin)
         return found
+
+    def count_open(self) -> int:
+        """How many deliveries have not ended."""
+        with session(self._database):
+            return int(scalar(ROW.select(fn.COUNT(ROW.id)).where(ROW.status.in_(sorted(OPEN)))))
 
     def open_destinations(self, study_id: str) -> set[str]:
         """The destinations that a study waits for or is being sent to."""

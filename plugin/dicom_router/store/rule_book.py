@@ -74,6 +74,21 @@ class RuleBook:
                 RulePlace.update(place=place).where(RulePlace.name == name).execute()
             return True
 
+    def take_over(self, bodies: Sequence[Mapping[str, Any]], now: float, *, replace: bool) -> None:
+        """Put all of these, in this order at the end; with `replace` they are all there is then. All or nothing."""
+        names = [str(body["Name"]) for body in bodies]
+        with transaction(self._database):
+            before = [kept.name for kept in self.living()]
+            for name in before:
+                if replace and name not in names:
+                    self.delete(name, now)
+            for body in bodies:
+                known = self.get(str(body["Name"]))
+                if known is None or known.body != dict(body):
+                    self.put(body, now)
+            stay = [] if replace else [name for name in before if name not in names]
+            self.order([*stay, *names])
+
     def _write(self, name: str, body: dict[str, Any] | None, now: float) -> int:
         last = scalar(RuleVersion.select(fn.MAX(RuleVersion.version)).where(RuleVersion.name == name)) or 0
         RuleVersion.insert(

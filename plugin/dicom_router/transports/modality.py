@@ -109,7 +109,7 @@ class ModalityTransport:
     def _series_queries(self, instances: Sequence[Instance]) -> list[dict[str, str]]:
         """C-FIND at instance level needs the UIDs of the levels above (PS3.4 C.4.1.2.1)."""
         series = sorted({instance.series_id for instance in instances})
-        rows = self._rest.post("/tools/bulk-content", {"Resources": series, "Level": "Series"})
+        rows = self._rest.ask("/tools/bulk-content", {"Resources": series, "Level": "Series"})
         studies = {row["ParentStudy"] for row in rows}
         uids = {each: self._rest.get(f"/studies/{each}")["MainDicomTags"]["StudyInstanceUID"] for each in studies}
         return [

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The end of an attempt: verification where the destination asks for it, then one guarded write."""
+
+import random
+from collections.abc import Sequence
+from functools import partial
+
+from dicom_router.deliveries.delivery import Reason
+from dicom_router.deliveries.instance import Instance
+from dicom_router.deliveries.outcome import SendError
+from dicom_router.deliveries.retry import next_attempt
+from dicom_router.destination import Verify
+from dicom_router.dispatch.outside import Outside
+from dicom_router.dispatch.preparation import accepted_instances
+from dicom_router.dispatch.sending import Sending
+from dicom_router.dispatch.workers import Workers
+from dicom_router.store.ledger import Ledger
+from dicom_router.store.queue import DeliveryQueue
+from dicom_router.verification import Verification, not_kept, verify
+
+
+class Closing:
+    """Ends attempts. All of it runs on the dispatcher's thread."""
+
+    def __init__(self, queue: DeliveryQueue, ledger: Ledger, workers: Workers, outside: Outside) -> None:
+        self._queue = queue
+        self._ledger = ledger
+        self._workers = workers
+        self._outside = outside
+        self._random = random.Random()  # noqa: S311 - spreads retries
+
+    def close_over(self, active: list[Sending], now: float) -> None:
+        """Close, or verify first, what has nothing left to send; what was closed leaves `active`."""
+        for sending in [sending for sending in active if sending.over]:
+            if self._must_verify(sending):
+                sending.verifying = True
+                self._workers.start_verifying(partial(self._verify, sending), partial(self._verified, sending))
+            else:
+                active.remove(sending)
+                self._close(sending, now)
+
+    def give_back(self, active: list[Sending], now: float) -> None:
+        """The router stops: write what is known to have arrived, and leave the rest for the next start."""
+        for sending in active:
+            for chunk in sending.chunks:
+                self._ledger.close_chunk(chunk.ledger_id, chunk.accepted)
+            sending.sent = sending.sent_now
+            self._close(sending, now)
+
+    # Verification
+
+    def _must_verify(self, sending: Sending) -> bool:
+        wanted = sending.destination.verify is not Verify.ACCEPTED
+        return wanted and not sending.verified and sending.result() is None
+
+    def _verify(self, sending: Sending) -> Verification:
+        expected = accepted_instances(self._outside.rest, self._ledger, sending.delivery)
+        return verify(self._outside.transport, sending.destination, expected, self._workers.stopping.wait)
+
+    def _verified(self, sending: Sending, result: Verification | SendError) -> None:
+        sending.verifying = False
+        error = result if isinstance(result, SendError) else result.error
+        if error is not None:
+            sending.ending = sending.ending or error
+        elif isinstance(result, Verification) and result.missing:
+            self._not_kept(sending, result.missing)
+        else:
+            sending.verified = True
+
+    def _not_kept(self, sending: Sending, missing: Sequence[Instance]) -> None:
+        name = sending.destination.name
+        self._outside.log(f"destination {name} accepted {len(missing)} instances that it does not have")
+        for study_id in {instance.study_id for instance in missing}:
+            self._ledger.remove(study_id, name, [instance.digest for instance in missing])
+        if not sending.missing(missing):
+            for instance in missing:
+                self._queue.refused(sending.delivery, instance, not_kept(), self._outside.clock())
+
+    # The write
+
+    def _close(self, sending: Sending, now: float) -> None:
+        delivery, result = sending.delivery, sending.result()
+        if result is None:
+            kept = self._queue.succeed(delivery, sending.sent, sending.refused, sending.destination.verify, now)
+        elif isinstance(result, Reason):
+            kept = self._queue.defer(delivery, result, sending.planned or now, sending.sent, sending.refused, now)
+        else:
+            retry_at = self._retry_at(sending, result, now)
+            kept = self._queue.fail(delivery, result, sending.sent, sending.refused, retry_at, now)
+        if not kept:
+            self._outside.log(f"delivery {delivery.id} belongs to another router now; its result is dropped")
+        self._outside.closed()
+
+    def _retry_at(self, sending: Sending, error: SendError, now: float) -> float | None:
+        if error.permanent:
+            return None
+        delivery, luck = sending.delivery, self._random.random()
+        return next_attempt(sending.destination.retry, delivery.attempts, delivery.created_at, now, luck)

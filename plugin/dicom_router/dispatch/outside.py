@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What the dispatcher needs of the world around it."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dicom_router.deliveries.delivery import Delivery
+from dicom_router.destination import Destination
+from dicom_router.orthanc_rest import OrthancRest
+from dicom_router.transports.transport import Transport
+
+
+@dataclass(frozen=True)
+class Outside:
+    """Given by the composition root, and by tests."""
+
+    transport: Transport
+    rest: OrthancRest
+    effective: Callable[[Destination, Delivery], Destination]  # the destination with the delivery's own options
+    window: Callable[[Destination, float], float | None]  # when its window opens next: now, later, or never (None)
+    closed: Callable[[], None]  # a delivery has ended
+    log: Callable[[str], None]
+    clock: Callable[[], float] = time.time

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""A transport to peers that behave as a test says: they accept, refuse, abort, hang or are dead."""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from builders import BROKEN, DEAD, NOT_UNDERSTOOD
+from dicom_router.deliveries.instance import Instance
+from dicom_router.deliveries.outcome import ErrorClass, Scope, SendError
+from dicom_router.destination import Destination
+from dicom_router.transports.transport import JobReport, JobState
+
+CANCELED = SendError(ErrorClass.TRANSIENT, Scope.INSTANCE, "JobCanceled", "Orthanc's job was canceled.")
+
+
+@dataclass
+class Peer:
+    """One destination. `stored` are the instances it accepted, in their order, doubles too."""
+
+    alive: bool = True
+    refused: set[str] = field(default_factory=set)  # answered with 0xC000
+    aborts: int = 0  # so many associations are aborted before their first instance
+    hangs_after: int | None = None  # instances of each job that it accepts before it goes silent
+    forgets_jobs: bool = False  # Orthanc does not know its jobs any more once they are done
+    stored: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Job:
+    """One of Orthanc's jobs."""
+
+    peer: Peer
+    instances: list[Instance]
+    accepted: int = 0
+    state: JobState = JobState.RUNNING
+    error: SendError | None = None
+
+
+class FakeTransport:
+    """Thread-safe, as the real one."""
+
+    def __init__(self) -> None:
+        self.peers: dict[str, Peer] = {}
+        self.jobs: dict[str, Job] = {}
+        self.most_at_once = 0
+        self.job_ended: Callable[[str, JobState], None] | None = None  # Orthanc's change callback
+        self._lock = threading.Lock()
+
+    def peer(self, name: str) -> Peer:
+        return self.peers.setdefault(name, Peer())
+
+    def running(self, name: str | None = None) -> int:
+        """Jobs under way."""
+        return sum(
+            job.state is JobState.RUNNING and (name is None or job.peer is self.peer(name))
+            for job in list(self.jobs.values())
+        )
+
+    def add_job(self, name: str, instances: Sequence[Instance], accepted: int) -> str:
+        """A job of an earlier life that is under way."""
+        self.jobs["old"] = Job(self.peer(name), list(instances), accepted)
+        self.peer(name).stored += [each.id for each in instances[:accepted]]
+        return "old"
+
+    # The Transport
+
+    def submit(self, destination: Destination, instances: Sequence[Instance]) -> str:
+        with self._lock:
+            job_id = f"job-{len(self.jobs) + 1}"
+            self.jobs[job_id] = Job(self.peer(destination.name), list(instances))
+            self.most_at_once = max(self.most_at_once, self.running())
+            self._work(self.jobs[job_id])
+            state = self.jobs[job_id].state
+        if self.job_ended is not None and state is not JobState.RUNNING:
+            self.job_ended(job_id, state)
+        return job_id
+
+    def report(self, job_id: str, count: int) -> JobReport:
+        with self._lock:
+            job = self.jobs.get(job_id)
+            if job is None:
+                return JobReport(JobState.GONE, 0)
+            assert count == len(job.instances)
+            self._work(job)
+            if job.state is not JobState.RUNNING and job.peer.forgets_jobs:
+                return JobReport(JobState.GONE, 0)
+            return JobReport(job.state, job.accepted, job.error)
+
+    def cancel(self, job_id: str) -> None:
+        with self._lock:
+            job = self.jobs.get(job_id)
+            if job is not None and job.state is JobState.RUNNING:
+                job.state, job.error = JobState.FAILURE, CANCELED
+
+    def try_one(self, destination: Destination, instance: Instance) -> SendError | None:
+        with self._lock:
+            job = Job(self.peer(destination.name), [instance])
+            self._work(job)
+            return job.error
+
+    def probe(self, destination: Destination) -> SendError | None:
+        return None if self.peer(destination.name).alive else DEAD
+
+    def find(
+        self, destination: Destination, instances: Sequence[Instance], wait: Callable[[float], bool]
+    ) -> set[str] | SendError:
+        stored = set(self.peer(destination.name).stored)
+        return {each.sop_instance_uid for each in instances if each.id in stored}
+
+    commit = find
+
+    def address(self, destination: Destination) -> tuple[str, int] | None:
+        return None
+
+    def _work(self, job: Job) -> None:
+        peer = job.peer
+        while job.state is JobState.RUNNING:
+            if not peer.alive:
+                job.state, job.error = JobState.FAILURE, DEAD
+            elif job.accepted == len(job.instances):
+                job.state = JobState.SUCCESS
+            elif peer.hangs_after is not None and job.accepted >= peer.hangs_after:
+                return
+            elif peer.aborts:
+                peer.aborts -= 1
+                job.state, job.error = JobState.FAILURE, BROKEN
+            elif job.instances[job.accepted].id in peer.refused:
+                job.state, job.error = JobState.FAILURE, NOT_UNDERSTOOD
+            else:
+                peer.stored.append(job.instances[job.accepted].id)
+                job.accepted += 1

@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+import json
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from pydicom.data import get_testdata_file
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+
+from dicom_router.cli import main
+from dicom_router.files import Files
+from dicom_router.rules.keys import parse_key
+from dicom_router.rules.match import compile_match
+from dicom_router.study import ResourceFacts
+
+ORTHANC_JSON = """{
+  // a comment, with a "quote"
+  "DicomModalities": { "ARCHIVE": ["ARCH", "127.0.0.1", 4243] }, /* another
+  one */
+  "Name": "${NO_SUCH_VARIABLE:-http://not a comment}",
+  "Router": { "Rules": %s }
+}
+"""
+CT = {"Name": "all CT", "Match": {"Modality": "CT"}, "Send": ["ARCHIVE"]}
+MR = {"Name": "all MR", "Match": {"Modality": "MR"}, "Send": ["ARCHIVE"]}
+
+
+def config(folder: Path, *rules: dict[str, Any]) -> str:
+    path = folder / "orthanc.json"
+    path.write_text(ORTHANC_JSON % json.dumps(rules), encoding="utf-8")
+    return str(path)
+
+
+def bundled(name: str) -> str:
+    path = get_testdata_file(name)
+    assert isinstance(path, str)
+    return path
+
+
+def test_check_passes_a_good_file_with_comments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", config(tmp_path, CT)]) == 0
+    assert "holds together: 1 rule." in capsys.readouterr().out
+
+
+def test_check_tells_all_problems_and_exits_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bad = {"Name": "bad", "Match": {"Modalty": "CT"}, "Send": ["ARCHIV"]}
+    assert main(["check", config(tmp_path, CT, bad), "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert [each["Path"] for each in told["Problems"]] == ["Router.Rules[1].Match.Modalty", "Router.Rules[1].Send[0]"]
+
+
+def test_check_tells_warnings_and_exits_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", config(tmp_path, CT | {"Match": {}, "Stop": True}, MR)]) == 0
+    assert "warning: Router.Rules[1].Match: This rule is never looked at" in capsys.readouterr().out
+
+
+def test_a_failing_test_of_a_rule_is_a_problem(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tests = [{"Given": {"Modality": "MR"}, "Expect": True}, {"Given": {"Modalty": "MR"}, "Expect": 1, "Of": 2}]
+    assert main(["check", config(tmp_path, CT | {"Tests": tests})]) == 1
+    out = capsys.readouterr().out
+    assert (
+        "Router.Rules[0].Tests[0]: This test fails: the rule is expected to match, but does not, because Modal" in out
+    )
+    for path in ("Tests[1].Expect", "Tests[1].Given.Modalty", "Tests[1].Of"):
+        assert f"Router.Rules[0].{path}: " in out
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("{ no json", "is not JSON"), ("[]", "must hold an object"), ("{}", 'has no section "Router"')],
+)
+def test_a_file_that_is_no_configuration_is_named_without_traceback(
+    text: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "orthanc.json"
+    path.write_text(text)
+    assert main(["check", str(path)]) == 2
+    assert said in capsys.readouterr().err
+    assert main(["check", str(tmp_path / "missing.json")]) == 2
+    assert "No such file" in capsys.readouterr().err
+
+
+def test_wrong_usage_exits_2() -> None:
+    for arguments in ([], ["nothing"], ["explain"], ["rules"], ["resend"]):
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        assert ended.value.code == 2
+
+
+def test_a_server_that_does_not_answer_is_named_and_exits_1(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", "--url", "http://127.0.0.1:9"]) == 1
+    assert "http://127.0.0.1:9/router does not answer" in capsys.readouterr().err
+
+
+def test_the_module_can_be_run() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "dicom_router", "--version"], capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.startswith("dicom-router ")
+
+
+# --- explain ---------------------------------------------------------------------------------------------------------
+
+
+def test_explain_prints_the_right_rules_for_bundled_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [bundled("CT_small.dcm"), bundled("MR_small.dcm")]
+    assert main(["explain", config(tmp_path, CT, MR), *files]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("CompressedSamples^CT1, e+1, CT, 1.3.6.1.4.1.5962.1.2.1.20040119072730.12322 (1 file)")
+    assert lines[1:4] == [
+        '  Rule "all CT" matched and sends to ARCHIVE.',
+        '  Rule "all MR" did not match: Modality must be "MR", but it is "CT".',
+        "  Goes to ARCHIVE (1 of 1).",
+    ]
+    assert '  Rule "all MR" matched and sends to ARCHIVE.' in lines[5:]
+
+
+def test_explain_tells_which_instances_of_a_study_are_sent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [made(tmp_path / f"{number}.dcm", {"InstanceNumber": number}) for number in range(1, 4)]
+    rule = CT | {"Instances": {"InstanceNumber": {"Ge": 2}}}
+    assert main(["explain", config(tmp_path, rule), *files, "--json"]) == 0
+    (told,) = json.loads(capsys.readouterr().out)
+    assert told["Send"] == [{"Destination": "ARCHIVE", "InstancesCount": 2}]
+
+
+def test_explain_looks_at_series_patients_and_instances(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [made(tmp_path / f"{number}.dcm", {"SeriesNumber": number}, series=number) for number in (1, 2)]
+    rules = [
+        CT | {"Name": trigger, "Trigger": trigger, "Match": match}
+        for trigger, match in (
+            ("StableSeries", {"SeriesNumber": 2}),
+            ("StablePatient", {"SeriesCount": 2}),
+            ("NewInstance", {"InstancesCount": 1}),
+        )
+    ]
+    assert main(["explain", config(tmp_path, *rules), *files, "--json"]) == 0
+    (told,) = json.loads(capsys.readouterr().out)
+    assert {(each["Rule"], each["Matched"]) for each in told["Rules"]} == {
+        ("StableSeries", False),
+        ("StableSeries", True),
+        ("StablePatient", True),
+        ("NewInstance", True),
+    }
+
+
+def test_explain_names_a_file_that_is_no_dicom(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "text.dcm").write_text("no DICOM")
+    assert main(["explain", config(tmp_path, CT), str(tmp_path / "text.dcm")]) == 2
+    assert "text.dcm cannot be read as DICOM" in capsys.readouterr().err
+
+
+# --- the truth table on files ----------------------------------------------------------------------------------------
+
+CASES: list[dict[str, Any]] = json.loads(Path(__file__).with_name("match_cases.json").read_text(encoding="utf-8"))
+TEXTUAL = ("IS", "DS", "CS", "LO", "SH", "DA", "TM", "DT", "AS", "PN", "UI", "LT", "ST", "AE", "UT")
+NOW = datetime(2026, 11, 22, 12, tzinfo=ZoneInfo("Europe/Berlin"))
+NEEDED = {"SOPClassUID": CTImageStorage, "StudyInstanceUID": "1.2.3", "SeriesInstanceUID": "1.2.3.4"}
+# What a file of one instance cannot say: how it came to a router, and several values of several entities.
+NOT_IN_FILES = {
+    *("RemoteAET", "CalledAET", "RemoteIP", "Origin", "HttpUsername", "ReceptionDate", "ReceivedTime"),
+    *("ReceivedWeekday", "InstancesCount", "SeriesCount", "SOPClass", "StudyWeekday", "PatientAgeYears"),
+    *("TransferSyntaxUID", "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"),
+}
+
+
+def made(path: Path, tags: dict[str, Any], series: int = 4) -> str:
+    """A file with these tags."""
+    data_set = Dataset()
+    data_set.file_meta = FileMetaDataset()
+    data_set.file_meta.MediaStorageSOPClassUID = CTImageStorage
+    data_set.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    base = NEEDED | {"Modality": "CT", "SOPInstanceUID": generate_uid(), "SeriesInstanceUID": f"1.2.3.{series}"}
+    for keyword, value in (base | tags).items():
+        set_tag(data_set, keyword, value)
+    data_set.save_as(path, enforce_file_format=True)
+    return str(path)
+
+
+def set_tag(data_set: Dataset, name: str, value: Any) -> None:
+    if value is None:
+        if name in data_set:
+            del data_set[name]
+        return
+    if isinstance(value, list) and all(isinstance(item, dict) for item in value):
+        items = []
+        for item in value:
+            items.append(Dataset())
+            for below, inner in item.items():
+                set_tag(items[-1], below, inner)
+        value = items
+    key = parse_key(name)
+    tag = tag_for_keyword(name) or key.path[-1]
+    vr = "LO" if key.vr == "UN" else key.vr
+    if vr in ("US", "SS", "UL", "SL"):
+        value = int(value)
+    elif vr in ("FL", "FD"):
+        value = float(value)
+    data_set.add_new(tag, vr, value if isinstance(value, list | int | float) and vr not in TEXTUAL else str(value))
+
+
+def can_be_a_file(case: dict[str, Any]) -> bool:
+    def plain(value: Any) -> bool:
+        if isinstance(value, dict):
+            return False
+        return not isinstance(value, list) or (bool(value) and all(isinstance(item, dict) for item in value))
+
+    return all(name not in NOT_IN_FILES and "." not in name and plain(value) for name, value in case["tags"].items())
+
+
+@pytest.mark.filterwarnings("ignore")  # the table has values that pydicom finds wrong
+def test_the_truth_table_holds_for_files(tmp_path: Path) -> None:
+    looked_at, wrong = 0, []
+    for case in filter(can_be_a_file, CASES):
+        tags = {"Modality": None, **case["tags"]}
+        try:
+            path = made(tmp_path / f"{looked_at}.dcm", tags)
+        except (ValueError, TypeError, OSError):
+            continue  # no file can hold this
+        match, _ = compile_match(case["match"], "Match")
+        assert match is not None
+        if {key.name for key in match.keys} & NOT_IN_FILES:
+            continue
+        looked_at += 1
+        now = datetime.fromisoformat(case["now"]).astimezone(NOW.tzinfo) if "now" in case else NOW
+        held = Files([Path(path)])
+        if match.evaluate(ResourceFacts(held, held.studies[0]), now).matched is not case["expect"]:
+            wrong.append(case["name"])
+    assert wrong == []
+    assert looked_at > 150

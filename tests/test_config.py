@@ -1,0 +1,297 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The section `Router`: all mistakes at once, with their places; and what is legal means what the contract says."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from builders import MODALITIES, configured
+from dicom_router.config import Neighbours, RuleParser, effective, neighbours, parse
+from dicom_router.deliveries.delivery import Priority
+from dicom_router.deliveries.retry import RetryPolicy
+from dicom_router.destination import Destination, Late, Verify
+from dicom_router.problems import Problem
+from dicom_router.rules.schedule import Always
+
+KNOWN = Neighbours(MODALITIES, frozenset({"research"}), frozenset({"cloud"}))
+CT = {"Name": "all CT", "Match": {"Modality": "CT"}, "Send": ["ARCHIVE"]}
+
+
+def problems(section: object) -> dict[str, str]:
+    """Message by path; a section with problems gives no settings."""
+    settings, found = parse(section, KNOWN)
+    assert (settings is None) == bool(found)
+    assert all(isinstance(each, Problem) and each.message for each in found)
+    assert len({(each.path, each.message) for each in found}) == len(found), "a problem is told once"
+    return {each.path: each.message for each in found}
+
+
+def problems_of_rule(**changes: object) -> dict[str, str]:
+    return problems({"Rules": [CT | changes]})
+
+
+# --- what is legal ---------------------------------------------------------------------------------------------------
+
+
+def test_an_empty_section_means_the_defaults_of_the_contract() -> None:
+    settings = configured({})
+    assert (settings.enable, settings.database, settings.patient_data) == (True, "", True)
+    assert (settings.destinations, settings.rules) == ({}, ())
+    assert settings.history == 90 * 86400
+
+
+def test_a_destination_has_the_defaults_of_the_contract() -> None:
+    made = configured({"Destinations": {"A": {"Modality": "ARCHIVE"}}}).destinations["A"]
+    assert made == Destination("A", "ARCHIVE", "ARCHIVE")
+    assert (made.enabled, made.associations, made.priority) == (True, 2, Priority.NORMAL)
+    assert (made.verify, made.late, made.retry) == (Verify.ACCEPTED, Late.NEW, RetryPolicy())
+    assert isinstance(made.schedule, Always)
+
+
+def test_a_rule_has_the_defaults_of_the_contract() -> None:
+    (rule,) = configured({"Rules": [CT]}).rules
+    assert (rule.name, rule.enabled, rule.trigger, rule.level) == ("all CT", True, "StableStudy", "Study")
+    assert (rule.delay, rule.priority, rule.stop, rule.schedule, rule.version) == (0.0, None, False, None, 1)
+    assert rule.source == CT
+
+
+def test_the_options_of_a_destination_are_read() -> None:
+    options = {
+        "Modality": "ARCHIVE",
+        "Enabled": False,
+        "Associations": 7,
+        "Priority": "Urgent",
+        "Late": "Never",
+        "Timeout": "90s",
+        "LocalAet": "ROUTER",
+        "MoveOriginator": "MOVER",
+        "Schedule": "19:00-07:00",
+        "Retry": {"First": "5s", "Factor": 3, "Max": "10m", "Jitter": 0, "GiveUpAfter": "2d"},
+    }
+    made = configured({"Destinations": {"A": options}}).destinations["A"]
+    assert (made.enabled, made.associations, made.priority, made.late) == (False, 7, Priority.URGENT, Late.NEVER)
+    assert (made.timeout, made.local_aet, made.move_originator) == (90.0, "ROUTER", "MOVER")
+    assert made.retry == RetryPolicy(5, 3, 600, 0, 2 * 86400)
+    assert not isinstance(made.schedule, Always)
+
+
+def test_the_retry_of_the_router_is_the_default_of_every_destination() -> None:
+    section = {
+        "Retry": {"First": "10s"},
+        "Destinations": {"A": {"Modality": "ARCHIVE"}},
+        "Rules": [CT | {"Send": ["A", "WORKSTATION"]}],
+    }
+    made = configured(section).destinations
+    assert [made[name].retry.first for name in ("A", "WORKSTATION")] == [10.0, 10.0]
+
+
+def test_a_rule_may_name_a_modality_that_has_no_entry() -> None:
+    settings = configured({"Rules": [CT | {"Send": ["WORKSTATION"]}]})
+    assert settings.destinations == {"WORKSTATION": Destination("WORKSTATION", "WORKSTATION", "WORKSTATION")}
+
+
+def test_rules_stay_in_their_order() -> None:
+    rules = [CT | {"Name": name} for name in ("b", "a", "c")]
+    assert [rule.name for rule in configured({"Rules": rules}).rules] == ["b", "a", "c"]
+
+
+def test_the_shipped_configuration_has_no_problem() -> None:
+    text = (Path(__file__).parents[1] / "orthanc.json").read_text(encoding="utf-8")
+    comment_or_text = r'("(?:\\.|[^"\\])*")|//[^\n]*|/\*.*?\*/'
+    whole = json.loads(re.sub(comment_or_text, lambda found: found[1] or "", text, flags=re.DOTALL))
+    settings, found = parse(whole["Router"], neighbours(whole))
+    assert found == []
+    assert settings is not None
+    assert settings.rules
+
+
+def test_a_send_says_what_is_different_from_its_destination() -> None:
+    plain = Destination("A", "ARCHIVE", schedule=Always())
+    changed = effective(plain, {"Priority": "Low", "Associations": 5}, "19:00-07:00")
+    assert (changed.priority, changed.associations, changed.name) == (Priority.LOW, 5, "A")
+    assert not isinstance(changed.schedule, Always)
+    assert effective(plain, {}) == plain
+
+
+def test_what_orthanc_knows_is_read_in_both_of_its_forms() -> None:
+    told = neighbours(
+        {
+            "DicomModalities": {"A": ["AET-A", "host", 104], "B": {"AET": "AET-B", "Host": "h", "Port": 1}},
+            "OrthancPeers": {"peer": ["http://x"]},
+            "DicomWeb": {"Servers": {"cloud": ["http://y"]}},
+        }
+    )
+    assert told == Neighbours({"A": "AET-A", "B": "AET-B"}, frozenset({"peer"}), frozenset({"cloud"}))
+    assert neighbours({}) == Neighbours()
+
+
+# --- mistakes --------------------------------------------------------------------------------------------------------
+
+
+def test_all_mistakes_are_told_together_each_with_its_place() -> None:
+    told = problems(
+        {
+            "Enabel": True,
+            "TimeZone": "Europe/Brusels",
+            "Database": "mysql://x",
+            "Retry": {"First": "soon", "Jitter": 2},
+            "Destinations": {
+                "A": {"Modality": "ARCHIV", "Associations": 0},
+                "B": {"Modality": "ARCHIVE", "Late": "new", "Shedule": ""},
+                "bad/name": {"Modality": "ARCHIVE"},
+                "C": {},
+            },
+            "Rules": [
+                {"Match": {"Modalty": "CT"}, "Send": ["ARCHIV"]},
+                CT | {"Match": {"StudyDate": {"Between": ["2026"]}}, "Delay": 5},
+                CT | {"Send": []},
+                "no rule",
+            ],
+        }
+    )
+    assert set(told) >= {
+        "Router.Enabel",
+        "Router.Retry.First",
+        "Router.Retry.Jitter",
+        "Router.Destinations.A.Associations",
+        "Router.Destinations.B.Late",
+        "Router.Destinations.B.Shedule",
+        "Router.Destinations.bad/name",
+        "Router.Destinations.C",
+        "Router.Rules[0].Name",
+        "Router.Rules[0].Match.Modalty",
+        "Router.Rules[0].Send[0]",
+        "Router.Rules[1].Delay",
+        "Router.Rules[2].Send",
+        "Router.Rules[2].Name",
+        "Router.Rules[3]",
+    }
+    assert any(path.startswith("Router.Rules[1].Match.StudyDate") for path in told)
+    assert 'Did you mean "Enable"?' in told["Router.Enabel"]
+    assert 'Did you mean "Schedule"?' in told["Router.Destinations.B.Shedule"]
+    assert 'Did you mean "Modality"?' in told["Router.Rules[0].Match.Modalty"]
+    assert 'Did you mean "ARCHIVE"?' in told["Router.Rules[0].Send[0]"]
+    assert "'New'" in told["Router.Destinations.B.Late"]
+
+
+@pytest.mark.parametrize(
+    ("section", "path", "words"),
+    [
+        ({"TimeZone": "Europe/Brusels"}, "Router.TimeZone", 'Did you mean "Europe/Brussels"?'),
+        ({"Database": "mysql://x"}, "Router.Database", "sqlite:///"),
+        ({"Destinations": {"A": {"Modality": "ARCHIV"}}}, "Router.Destinations.A.Modality", '"ARCHIVE"'),
+        ({"Destinations": {"A": {"Modality": "ARCHIVE", "Peer": "x"}}}, "Router.Destinations.A", "exactly one of"),
+        ({"Retention": {"History": "long"}}, "Router.Retention.History", '"7d"'),
+        ({"PatientData": "yes"}, "Router.PatientData", "bool"),
+        ({"Rules": {}}, "Router.Rules", "list"),
+        ([], "Router", "dict"),
+        (None, "Router", "dict"),
+        ("on", "Router", "dict"),
+    ],
+)
+def test_a_mistake_has_its_place_and_a_hint(section: object, path: str, words: str) -> None:
+    assert words in problems(section)[path]
+
+
+@pytest.mark.parametrize("aet", ["", " ", "SEVENTEEN-LETTERS", "A\\B", "Ä", "A\n"])
+def test_an_ae_title_that_dicom_does_not_allow_is_refused(aet: str) -> None:
+    section = {"Destinations": {"A": {"Modality": "ARCHIVE", "LocalAet": aet}}}
+    assert set(problems(section)) == {"Router.Destinations.A.LocalAet"}
+
+
+@pytest.mark.parametrize("name", ["", "x" * 65, "a/b", "ä", "a\n", 'a"b', "a\\b"])
+def test_a_name_that_no_address_can_hold_is_refused(name: str) -> None:
+    assert "Router.Rules[0].Name" in problems_of_rule(Name=name)
+
+
+@pytest.mark.parametrize("name", ["x", "x" * 64, "night CT", "a_b.c-d 9"])
+def test_a_legal_name_is_taken(name: str) -> None:
+    assert problems_of_rule(Name=name) == {}
+
+
+def test_two_rules_of_one_name_are_refused() -> None:
+    assert problems({"Rules": [CT, CT]}) == {"Router.Rules[1].Name": 'There is a rule "all CT" already.'}
+
+
+@pytest.mark.parametrize(
+    ("section", "path"),
+    [
+        ({"Database": "postgresql://u:p@h/db"}, "Router.Database"),
+        ({"Alerts": {"Webhook": "http://x"}}, "Router.Alerts.Webhook"),
+        ({"Alerts": {"Email": {"To": "x"}}}, "Router.Alerts.Email"),
+        ({"Destinations": {"A": {"Peer": "research"}}}, "Router.Destinations.A.Peer"),
+        ({"Destinations": {"A": {"DicomWeb": "cloud"}}}, "Router.Destinations.A.DicomWeb"),
+        ({"Destinations": {"A": {"Folder": "/srv", "Format": "Zip"}}}, "Router.Destinations.A.Format"),
+        ({"Destinations": {"A": {"Modality": "ARCHIVE", "Bandwidth": "1MB/s"}}}, "Router.Destinations.A.Bandwidth"),
+        ({"Rules": [CT | {"Modify": {"Replace": {}}}]}, "Router.Rules[0].Modify"),
+        ({"Rules": [CT | {"Anonymize": {"Keep": []}}]}, "Router.Rules[0].Anonymize"),
+        ({"Rules": [CT | {"Process": {"Command": ["x"]}}]}, "Router.Rules[0].Process"),
+        ({"Rules": [CT | {"Send": ["research"]}]}, "Router.Rules[0].Send[0]"),
+        ({"Rules": [CT | {"Send": [{"To": "ARCHIVE", "Transcode": "1.2"}]}]}, "Router.Rules[0].Send[0].Transcode"),
+        ({"Rules": [CT | {"Send": [{"To": "ARCHIVE", "From": "Input"}]}]}, "Router.Rules[0].Send[0].From"),
+    ],
+)
+def test_what_is_not_built_is_refused_and_never_ignored(section: object, path: str) -> None:
+    assert "is not supported yet" in problems(section)[path]
+
+
+@pytest.mark.parametrize("send", [{}, {"Schedule": "19:00-07:00"}, {"To": "ARCHIVE", "Bogus": 1}, 5, None, ["ARCHIVE"]])
+def test_a_send_that_names_nobody_is_refused(send: object) -> None:
+    told = problems_of_rule(Send=[send])
+    assert told
+    assert all(path.startswith("Router.Rules[0].Send[0]") for path in told)
+
+
+def test_schedules_are_checked_where_they_stand() -> None:
+    section = {
+        "Destinations": {"A": {"Modality": "ARCHIVE", "Schedule": "25:00-07:00"}},
+        "Rules": [CT | {"Schedule": "nights", "Send": [{"To": "A", "Schedule": {"Cron": "x"}}]}],
+    }
+    told = set(problems(section))
+    assert {"Router.Destinations.A.Schedule", "Router.Rules[0].Schedule"} <= told
+    assert any(path.startswith("Router.Rules[0].Send[0].Schedule") for path in told)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+KEYS = ("Enable", "Database", "TimeZone", "Destinations", "Rules", "Retry", "Retention", "Alerts", "PatientData")
+RULE_KEYS = ("Name", "Match", "Send", "Schedule", "Delay", "Priority", "Stop", "Trigger", "Level", "Instances", "Tests")
+
+
+@given(st.one_of(JSON, st.dictionaries(st.sampled_from(KEYS), JSON, max_size=4)))
+def test_no_configuration_whatever_raises(section: object) -> None:
+    settings, found = parse(section, KNOWN)
+    assert (settings is None) == bool(found)
+
+
+@given(st.dictionaries(st.sampled_from(RULE_KEYS), JSON, max_size=5))
+def test_no_rule_whatever_raises_and_a_wrong_one_tells_why(changes: dict[str, Any]) -> None:
+    settings, found = parse({"Rules": [CT | changes]}, KNOWN)
+    assert (settings is None) == bool(found)
+    assert all(each.path.startswith("Router.Rules[0]") for each in found)
+
+
+# --- rules over REST -------------------------------------------------------------------------------------------------
+
+
+def test_a_rule_over_rest_is_read_like_one_of_the_file() -> None:
+    parser = RuleParser(KNOWN, {})
+    rule = parser.rule(CT, "Rule", version=3)
+    assert parser.problems == []
+    assert rule is not None
+    assert (rule.name, rule.version, rule.origin) == ("all CT", 3, "Database")
+    assert set(parser.destinations) == {"ARCHIVE"}
+
+
+def test_its_mistakes_have_their_places_too() -> None:
+    parser = RuleParser(KNOWN, {})
+    assert parser.rule({"Name": "x", "Match": {"Modalty": 1}, "Send": ["?"]}, "Rules[2]") is None
+    assert {each.path for each in parser.problems} == {"Rules[2].Match.Modalty", "Rules[2].Send[0]"}

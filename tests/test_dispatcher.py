@@ -1,0 +1,443 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The loop that sends, with a real database and real threads, and peers that behave as the test says."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import cast
+
+import pytest
+
+from builders import destination, enqueued, found
+from conftest import OpenStore
+from dicom_router.deliveries.delivery import Priority, Reason, Status
+from dicom_router.deliveries.retry import RetryPolicy
+from dicom_router.destination import Destination, Verify
+from dicom_router.dispatch.dispatcher import Dispatcher
+from dicom_router.dispatch.outside import Outside
+from dicom_router.orthanc_rest import OrthancRest
+from dicom_router.store.store import Store
+from dicom_router.study import list_instances
+from fakes.orthanc import FakeOrthanc, unreachable
+from fakes.peers import FakeTransport
+
+QUICK = RetryPolicy(first=0.02, factor=1, max=0.02, jitter=0, give_up_after=1e6)
+LIMIT = 15.0  # seconds that a condition may take; on an idle machine it takes some hundredths
+
+
+class World:
+    """The router's sending part, which can be stopped and started again."""
+
+    def __init__(self, open_store: OpenStore) -> None:
+        self.open_store = open_store
+        self.store: Store = open_store("here")
+        self.orthanc = FakeOrthanc()
+        self.transport = FakeTransport()
+        self.destinations = {name: destination(name, retry=QUICK) for name in ("A", "B", "C")}
+        self.lanes = 4
+        self.later = 0.0  # the clock is ahead by so many seconds
+        self.closed: set[str] = set()  # destinations whose window is closed
+        self.log: list[str] = []
+        self.dispatcher: Dispatcher | None = None
+
+    def clock(self) -> float:
+        return time.time() + self.later
+
+    def start(self) -> None:
+        outside = Outside(
+            transport=self.transport,
+            rest=cast(OrthancRest, self.orthanc),
+            effective=lambda plain, _: plain,
+            window=self._window,
+            closed=lambda: None,
+            log=self.log.append,
+            clock=self.clock,
+        )
+        self.dispatcher = Dispatcher(
+            database=self.store.database,
+            queue=self.store.queue,
+            failover=self.store.failover,
+            ledger=self.store.ledger,
+            switches=self.store.switches,
+            destinations=self.destinations,
+            lanes=self.lanes,
+            outside=outside,
+        )
+        self.transport.job_ended = self.dispatcher.job_ended
+        self.dispatcher.start()
+
+    def _window(self, plain: Destination, now: float) -> float | None:
+        return now + 3600 if plain.name in self.closed else now
+
+    def stop(self) -> None:
+        if self.dispatcher is not None:
+            self.dispatcher.stop()
+            self.dispatcher = None
+
+    def restart(self) -> None:
+        self.stop()
+        self.store = self.open_store("here")
+        self.start()
+
+    @property
+    def running(self) -> Dispatcher:
+        assert self.dispatcher is not None
+        return self.dispatcher
+
+    def study(self, name: str, count: int = 5) -> list[str]:
+        return [self.orthanc.receive(name) for _ in range(count)]
+
+    def send(self, study: str, to: str = "A", *, priority: Priority = Priority.NORMAL, due_in: float = 0.0) -> int:
+        now = self.clock()
+        made = enqueued(self.store, study, at=now, destination=to, priority=priority, due_at=now + due_in)
+        if self.dispatcher is not None:
+            self.dispatcher.ring()
+        return made
+
+    def becomes(self, delivery: int, status: Status) -> None:
+        self.wait(lambda: found(self.store, delivery).status is status, f"{delivery} {status}")
+
+    def wait(self, condition: Callable[[], bool], what: str = "") -> None:
+        end = time.monotonic() + LIMIT
+        while not condition():
+            assert time.monotonic() < end, f"not within {LIMIT} s: {what}; log: {self.log}"
+            time.sleep(0.005)
+
+    def stored(self, name: str) -> list[str]:
+        return self.transport.peer(name).stored
+
+
+@pytest.fixture
+def world(open_store: OpenStore) -> Iterator[World]:
+    made = World(open_store)
+    yield made
+    made.stop()
+    assert not [each for each in made.log if "unexpected" in each]
+
+
+def test_a_study_arrives_whole_and_once(world: World) -> None:
+    sent = world.study("s", 250)
+    world.start()
+    delivery = world.send("s")
+    world.becomes(delivery, Status.COMPLETED)
+    assert sorted(world.stored("A")) == sorted(sent)
+    told = found(world.store, delivery)
+    assert (told.instances_sent, told.instances_count, told.instances_refused, told.attempts) == (250, 250, 0, 1)
+    assert len(world.store.ledger.accepted("s", "A")) == 250
+    assert world.store.ledger.open_chunks() == []
+
+
+def test_what_was_due_before_the_start_is_sent(world: World) -> None:
+    sent = world.study("s")
+    delivery = world.send("s")
+    world.start()
+    world.becomes(delivery, Status.COMPLETED)
+    assert sorted(world.stored("A")) == sorted(sent)
+
+
+def test_what_the_destination_has_already_is_not_sent_again(world: World) -> None:
+    world.study("s", 3)
+    world.start()
+    world.becomes(world.send("s"), Status.COMPLETED)
+    late = world.study("s", 2)
+    world.becomes(world.send("s"), Status.COMPLETED)
+    assert world.stored("A")[3:] == late
+    world.becomes(world.send("s"), Status.COMPLETED)
+    assert len(world.stored("A")) == 5
+
+
+def test_an_overwritten_instance_is_sent_again(world: World) -> None:
+    (first,) = world.study("s", 1)
+    world.start()
+    world.becomes(world.send("s"), Status.COMPLETED)
+    world.orthanc.receive("s", instance=first)
+    world.becomes(world.send("s"), Status.COMPLETED)
+    assert world.stored("A") == [first, first]
+
+
+def test_several_studies_go_to_several_destinations(world: World) -> None:
+    deliveries = []
+    for number in range(6):
+        world.study(f"s{number}", 7)
+        deliveries += [world.send(f"s{number}", name) for name in "ABC"]
+    world.start()
+    for delivery in deliveries:
+        world.becomes(delivery, Status.COMPLETED)
+    for name in "ABC":
+        assert sorted(world.stored(name)) == sorted(world.orthanc.instances)
+    assert world.transport.most_at_once <= world.lanes
+
+
+def test_after_an_abort_the_rest_is_sent_and_nothing_twice(world: World) -> None:
+    sent = world.study("s", 30)
+    world.transport.peer("A").aborts = 2
+    world.start()
+    delivery = world.send("s")
+    world.becomes(delivery, Status.COMPLETED)
+    assert sorted(world.stored("A")) == sorted(sent)
+
+
+def test_an_instance_refused_for_good_is_named_and_the_rest_arrives(world: World) -> None:
+    sent = world.study("s", 40)
+    world.transport.peer("A").refused = {sent[0], sent[17]}
+    world.start()
+    delivery = world.send("s")
+    world.becomes(delivery, Status.WARNING)
+    assert sorted(world.stored("A")) == sorted(set(sent) - {sent[0], sent[17]})
+    assert {row.instance_id for row in world.store.history.refusals(delivery)} == {sent[0], sent[17]}
+    assert found(world.store, delivery).instances_refused == 2
+    world.becomes(world.send("s"), Status.COMPLETED)  # what was refused is known, and is not tried again
+    assert len(world.stored("A")) == 38
+
+
+def test_a_deleted_study_fails_and_says_so(world: World) -> None:
+    world.study("s")
+    world.orthanc.delete_study("s")
+    world.start()
+    delivery = world.send("s")
+    world.becomes(delivery, Status.FAILED)
+    assert found(world.store, delivery).error_code == "ResourceDeleted"
+
+
+def test_what_came_from_the_destination_is_not_sent_back_there(world: World) -> None:
+    world.orthanc.receive("s", metadata={"RemoteAET": "A-AET"})
+    other = world.orthanc.receive("s")
+    world.start()
+    world.becomes(world.send("s"), Status.COMPLETED)
+    assert world.stored("A") == [other]
+
+
+def test_a_dead_destination_is_held_and_harms_no_other(world: World) -> None:
+    sent = world.study("s")
+    world.transport.peer("A").alive = False
+    world.start()
+    dead = world.send("s", "A")
+    world.wait(lambda: world.running.breaker("A").held, "held")
+    world.becomes(world.send("s", "B"), Status.COMPLETED)
+    blocked = world.running.blocked("A")
+    assert blocked is not None
+    assert blocked.reason is Reason.HELD
+    assert found(world.store, dead).status in {Status.RETRYING, Status.SENDING, Status.SCHEDULED}
+    world.transport.peer("A").alive = True
+    world.later += 61
+    world.running.ring()
+    world.becomes(dead, Status.COMPLETED)
+    assert sorted(world.stored("A")) == sorted(sent)
+    assert found(world.store, dead).attempts > 1
+    assert world.running.blocked("A") is None
+
+
+def test_all_that_waits_for_a_destination_is_sent_when_it_is_back(world: World) -> None:
+    world.transport.peer("A").alive = False
+    world.start()
+    deliveries = []
+    for number in range(5):
+        world.study(f"s{number}", 2)
+        deliveries.append(world.send(f"s{number}"))
+    world.wait(lambda: world.running.breaker("A").held, "held")
+    world.transport.peer("A").alive = True
+    world.later += 61
+    world.running.ring()
+    for delivery in deliveries:
+        world.becomes(delivery, Status.COMPLETED)
+
+
+def test_a_delivery_is_given_up_after_its_time(world: World) -> None:
+    world.destinations["A"] = destination("A", retry=RetryPolicy(first=0.01, max=0.01, jitter=0, give_up_after=0.05))
+    world.study("s")
+    world.transport.peer("A").aborts = 10**6
+    world.start()
+    delivery = world.send("s")
+    world.wait(lambda: found(world.store, delivery).attempts > 0 or world.running.breaker("A").held, "tried")
+    world.later += 61
+    world.running.ring()
+    world.becomes(delivery, Status.FAILED)
+
+
+def test_a_hanging_destination_leaves_a_lane_for_the_others(world: World) -> None:
+    world.study("small", 1)
+    world.study("large", 400)
+    world.start()
+    world.becomes(world.send("small", "A"), Status.COMPLETED)  # A is proven, and may have lanes
+    world.transport.peer("A").hangs_after = 0
+    world.send("large", "A")
+    world.wait(lambda: world.transport.running("A") > 0, "A hangs")
+    healthy = [world.send("small", "B"), world.send("large", "B")]
+    for delivery in healthy:
+        world.becomes(delivery, Status.COMPLETED)
+
+
+def test_cancel_while_sending_ends_it_and_keeps_what_arrived(world: World) -> None:
+    sent = world.study("s", 50)
+    world.study("first", 1)
+    world.start()
+    world.becomes(world.send("first"), Status.COMPLETED)
+    world.transport.peer("A").hangs_after = 3
+    delivery = world.send("s")
+    world.wait(lambda: world.transport.running("A") > 0, "hangs")
+    assert world.store.queue.cancel(delivery, world.clock()) is Status.SENDING
+    world.running.cancel_asked(delivery)
+    world.becomes(delivery, Status.CANCELED)
+    arrived = set(world.stored("A")) & set(sent)
+    assert found(world.store, delivery).instances_sent == len(arrived)
+    assert len(world.store.ledger.accepted("s", "A")) == len(arrived)
+
+
+@pytest.mark.parametrize("what", ["router", "destination"])
+def test_pausing_and_resuming(world: World, what: str) -> None:
+    world.study("s")
+
+    def pause(*, paused: bool) -> None:
+        if what == "router":
+            world.store.switches.pause_router(paused=paused)
+        else:
+            world.store.switches.pause_destination("A", paused=paused)
+        world.running.ring()
+
+    world.start()
+    pause(paused=True)
+    delivery = world.send("s", "A")
+    blocked = world.running.blocked("A")
+    assert blocked is not None
+    assert blocked.reason is (Reason.ROUTER_PAUSED if what == "router" else Reason.PAUSED)
+    if what == "destination":
+        world.becomes(world.send("s", "B"), Status.COMPLETED)
+    assert found(world.store, delivery).status is Status.SCHEDULED
+    assert world.stored("A") == []
+    pause(paused=False)
+    world.becomes(delivery, Status.COMPLETED)
+
+
+def test_a_disabled_and_an_unknown_destination_get_nothing(world: World) -> None:
+    world.destinations["B"] = destination("B", enabled=False)
+    world.study("s")
+    world.start()
+    waiting = [world.send("s", "B"), world.send("s", "NOBODY")]
+    world.becomes(world.send("s", "A"), Status.COMPLETED)
+    assert [found(world.store, each).status for each in waiting] == [Status.SCHEDULED] * 2
+    reasons = [blocked.reason for name in ("B", "NOBODY") if (blocked := world.running.blocked(name))]
+    assert reasons == [Reason.DISABLED, Reason.UNKNOWN]
+    world.running.add_destination(destination("NOBODY"))
+    world.becomes(waiting[1], Status.COMPLETED)
+
+
+def test_a_closed_window_lets_only_urgent_ones_through(world: World) -> None:
+    world.study("s")
+    world.study("t")
+    world.closed = {"A"}
+    world.start()
+    normal = world.send("s")
+    world.becomes(world.send("t", priority=Priority.URGENT), Status.COMPLETED)
+    assert found(world.store, normal).status is Status.SCHEDULED
+    world.closed.clear()
+    world.later += 3601
+    world.running.ring()
+    world.becomes(normal, Status.COMPLETED)
+
+
+def test_a_delivery_waits_for_its_time(world: World) -> None:
+    world.study("s")
+    world.start()
+    delivery = world.send("s", due_in=600)
+    world.study("t")
+    world.becomes(world.send("t"), Status.COMPLETED)
+    assert found(world.store, delivery).status is Status.SCHEDULED
+    world.later += 601
+    world.running.ring()
+    world.becomes(delivery, Status.COMPLETED)
+
+
+def test_stopping_gives_back_what_hangs_and_the_next_start_sends_only_the_rest(world: World) -> None:
+    sent = world.study("s", 60)
+    world.study("first", 1)
+    world.start()
+    world.becomes(world.send("first"), Status.COMPLETED)
+    world.transport.peer("A").hangs_after = 4
+    delivery = world.send("s")
+    world.wait(lambda: world.transport.running("A") > 0, "hangs")
+    world.stop()
+    assert found(world.store, delivery).status is Status.SCHEDULED
+    assert found(world.store, delivery).attempts == 0
+    world.transport.peer("A").hangs_after = None
+    world.restart()
+    world.becomes(delivery, Status.COMPLETED)
+    assert sorted(each for each in world.stored("A") if each in sent) == sorted(sent)
+
+
+def test_stopping_is_quick_in_every_state_and_leaves_no_thread(world: World) -> None:
+    for hangs_after in (None, 0):
+        world.study("s")
+        world.transport.peer("A").hangs_after = hangs_after
+        world.start()
+        world.send("s")
+        began = time.monotonic()
+        world.stop()
+        assert time.monotonic() - began < 5
+        assert not [each.name for each in threading.enumerate() if each.name.startswith("router-")]
+
+
+def test_after_a_crash_the_job_under_way_is_ended_and_only_the_rest_is_sent(world: World) -> None:
+    sent = world.study("s", 4)
+    delivery = world.send("s")
+    claimed = world.store.queue.claim("A", "lease of the dead", world.clock())
+    assert claimed is not None
+    instances = list_instances(cast(OrthancRest, world.orthanc), "Study", "s")
+    chunk = world.store.ledger.open_chunk("s", "A", delivery, [each.digest for each in instances])
+    world.store.ledger.submitted(chunk, world.transport.add_job("A", instances, accepted=2))
+    world.transport.peer("A").hangs_after = 2
+    world.store = world.open_store("here")
+    world.start()
+    world.wait(lambda: world.transport.running() == 0, "the old job is canceled")
+    world.transport.peer("A").hangs_after = None
+    world.becomes(delivery, Status.COMPLETED)
+    assert sorted(world.stored("A")) == sorted(sent)
+    assert found(world.store, delivery).attempts == 2
+    assert world.store.ledger.open_chunks() == []
+
+
+def test_after_a_crash_before_the_job_was_made_all_is_sent(world: World) -> None:
+    sent = world.study("s", 4)
+    delivery = world.send("s")
+    world.store.queue.claim("A", "lease of the dead", world.clock())
+    instances = list_instances(cast(OrthancRest, world.orthanc), "Study", "s")
+    world.store.ledger.open_chunk("s", "A", delivery, [each.digest for each in instances])
+    world.store = world.open_store("here")
+    world.start()
+    world.becomes(delivery, Status.COMPLETED)
+    assert sorted(world.stored("A")) == sorted(sent)
+
+
+def test_a_job_that_orthanc_no_longer_knows_loses_nothing(world: World) -> None:
+    sent = world.study("s", 20)
+    world.study("first", 1)
+    world.start()
+    world.becomes(world.send("first"), Status.COMPLETED)
+    world.transport.peer("A").forgets_jobs = True
+    world.transport.job_ended = None  # its event was lost with it
+    delivery = world.send("s")
+    world.wait(lambda: len(world.stored("A")) > 1, "sent once")
+    world.transport.peer("A").forgets_jobs = False
+    world.becomes(delivery, Status.COMPLETED)
+    assert set(world.stored("A")) >= set(sent)
+    assert len(world.store.ledger.accepted("s", "A")) == 20
+
+
+def test_a_counted_delivery_is_completed_only_with_what_the_destination_lists(world: World) -> None:
+    world.destinations["A"] = destination("A", retry=QUICK, verify=Verify.COUNTED)
+    world.study("s")
+    world.start()
+    delivery = world.send("s")
+    world.becomes(delivery, Status.COMPLETED)
+    assert found(world.store, delivery).verified == Verify.COUNTED
+
+
+def test_an_orthanc_that_does_not_answer_only_delays(world: World) -> None:
+
+    sent = world.study("s")
+    world.orthanc.failures["/tools/bulk-content"] = unreachable()
+    world.start()
+    delivery = world.send("s")
+    world.wait(lambda: found(world.store, delivery).attempts > 0, "tried")
+    world.orthanc.failures.clear()
+    world.becomes(delivery, Status.COMPLETED)
+    assert sorted(world.stored("A")) == sorted(sent)

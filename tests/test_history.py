@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Reading the deliveries: filters, pages, counts, and what is forgotten."""
+
+from typing import Any
+
+import pytest
+
+from builders import (
+    ARCHIVE,
+    BROKEN,
+    NOT_UNDERSTOOD,
+    NOW,
+    claimed,
+    ended,
+    enqueued,
+    found,
+    instance,
+    new_delivery,
+    subject,
+)
+from dicom_router.deliveries.delivery import Reason, Status
+from dicom_router.store import schema
+from dicom_router.store.database import session
+from dicom_router.store.history import Filter
+from dicom_router.store.journal import NewDecision
+from dicom_router.store.store import Store
+
+
+def ids(store: Store, **wanted: Any) -> list[int]:
+    items, _, total = store.history.page(Filter(**wanted), 100, None)
+    told = [each.id for each in items]
+    assert total == len(told)
+    assert sorted(store.history.ids(Filter(**wanted))) == sorted(told)
+    return told
+
+
+def test_an_empty_history_is_an_empty_page(store: Store) -> None:
+    assert store.history.page(Filter(), 10, None) == ([], None, 0)
+    assert store.history.get(1) is None
+    assert store.history.oldest_waiting() is None
+    assert store.history.waiting_destinations() == []
+
+
+def test_pages_go_from_the_newest_to_the_oldest_without_a_gap(store: Store) -> None:
+    made = [enqueued(store, f"s{number}") for number in range(7)]
+    seen: list[int] = []
+    before = None
+    while True:
+        items, before, total = store.history.page(Filter(), 3, before)
+        assert total == 7
+        seen += [each.id for each in items]
+        if before is None:
+            break
+    assert seen == made[::-1]
+
+
+def test_a_page_stays_right_while_new_deliveries_come(store: Store) -> None:
+    made = [enqueued(store, f"s{number}") for number in range(4)]
+    _, before, _ = store.history.page(Filter(), 2, None)
+    enqueued(store, "new")
+    items, _, _ = store.history.page(Filter(), 2, before)
+    assert [each.id for each in items] == [made[1], made[0]]
+
+
+def test_the_last_page_has_no_next_also_when_it_is_full(store: Store) -> None:
+    for number in range(4):
+        enqueued(store, f"s{number}")
+    assert store.history.page(Filter(), 4, None)[1] is None
+
+
+def test_each_filter_finds_its_own(store: Store) -> None:
+    about = subject(
+        "one",
+        study_instance_uid="1.2.3",
+        patient_id="P77",
+        patient_name="MÜLLER^EVA",
+        accession_number="ACC9",
+        study_description="Thorax",
+    )
+    one = enqueued(store, at=NOW, subject=about, rule="night")
+    two = enqueued(store, "two", at=NOW + 100, destination="WORKSTATION")
+    for wanted in (
+        {"rule": "night"},
+        {"destination": ARCHIVE},
+        {"study": "one"},
+        {"study": "1.2.3"},
+        {"patient": "P77"},
+        {"patient": "EVA"},
+        {"accession": "ACC9"},
+        {"created_to": NOW},
+        {"text": "Thorax"},
+        {"text": "MÜLLER"},
+        {"text": "ACC9"},
+        {"rule": "night", "destination": ARCHIVE, "text": "P77"},
+    ):
+        assert ids(store, **wanted) == [one], wanted
+    assert ids(store, created_from=NOW + 1) == [two]
+    assert ids(store, created_from=NOW, created_to=NOW + 100) == [two, one]
+    assert ids(store, rule="night", destination="WORKSTATION") == []
+
+
+@pytest.mark.parametrize("text", ["%", "_", "'", '"', "\\", "P%", "*"])
+def test_a_text_is_looked_for_as_it_stands(store: Store, text: str) -> None:
+    enqueued(store, "plain")
+    special = enqueued(store, "special", subject=subject("special", study_description=f"a {text} b"))
+    assert ids(store, text=text) == [special]
+
+
+def test_states_are_filtered(store: Store) -> None:
+    failed = ended(store, Status.FAILED, "failed").id
+    completed = ended(store, Status.COMPLETED, "completed").id
+    waiting = enqueued(store, "waiting")
+    assert ids(store, statuses=["Failed"]) == [failed]
+    assert ids(store, statuses=["Failed", "Completed"]) == [completed, failed]
+    assert ids(store, statuses=["Scheduled"]) == [waiting]
+    assert ids(store, statuses=[]) == []
+
+
+def test_counts_tell_every_state(store: Store) -> None:
+    ended(store, Status.FAILED, "a")
+    ended(store, Status.WARNING, "b")
+    enqueued(store, "c", destination="WORKSTATION")
+    nothing = dict.fromkeys(Status, 0)
+    assert store.history.counts() == nothing | {"Failed": 1, "Warning": 1, "Scheduled": 1}
+    assert store.history.counts("WORKSTATION") == nothing | {"Scheduled": 1}
+
+
+def test_the_oldest_that_has_not_ended_is_told(store: Store) -> None:
+    ended(store, Status.COMPLETED, "ended", at=NOW - 500)
+    claimed(store, "sending", at=NOW - 100)
+    enqueued(store, "waits", at=NOW, destination="WORKSTATION")
+    assert store.history.oldest_waiting() == NOW - 100
+    assert store.history.oldest_waiting("WORKSTATION") == NOW
+    assert sorted(store.history.waiting_destinations()) == [ARCHIVE, "WORKSTATION"]
+
+
+def test_the_rate_counts_what_ended_well_since_then(store: Store) -> None:
+    delivery = claimed(store)
+    store.queue.listed(delivery, 3, 3000)
+    store.queue.succeed(delivery, 3, 0, "Accepted", NOW)
+    ended(store, Status.FAILED, "failed")
+    assert store.history.sent_since(ARCHIVE, NOW) == (3, 3000)
+    assert store.history.sent_since(ARCHIVE, NOW + 1) == (0, 0)
+    assert store.history.sent_since("WORKSTATION", 0) == (0, 0)
+
+
+def test_the_last_error_of_a_destination_is_told(store: Store) -> None:
+    assert store.history.last_error(ARCHIVE) is None
+    store.queue.fail(claimed(store, "a"), BROKEN, 0, 0, NOW + 30, NOW)
+    store.queue.fail(claimed(store, "b"), NOT_UNDERSTOOD, 0, 1, None, NOW + 1)
+    ended(store, Status.COMPLETED, "c")
+    assert store.history.last_error(ARCHIVE) == (NOW + 1, "Permanent", "0xC000", NOT_UNDERSTOOD.message)
+    assert store.history.last_error("WORKSTATION") is None
+
+
+def test_the_timeline_tells_the_story(store: Store) -> None:
+    delivery = claimed(store)
+    store.queue.fail(delivery, BROKEN, 0, 0, NOW, NOW + 1)
+    again = store.queue.claim(ARCHIVE, "lease-2", NOW + 2)
+    assert again is not None
+    store.queue.succeed(again, 3, 0, "Accepted", NOW + 3)
+    told = [(row.at - NOW, row.status) for row in store.history.timeline(delivery.id)]
+    assert told == [(0, "Scheduled"), (0, "Sending"), (1, "Retrying"), (2, "Sending"), (3, "Completed")]
+
+
+def test_what_ended_long_ago_is_forgotten_with_its_story(store: Store) -> None:
+    old = claimed(store, "old")
+    store.queue.refused(old, instance(1), NOT_UNDERSTOOD, NOW)
+    store.queue.succeed(old, 2, 1, "Accepted", NOW)
+    store.journal.record(NewDecision("Study", "old", "old", "StableStudy", []), [], None, NOW)
+    store.journal.record(NewDecision("Study", "old", "old", "StableStudy", []), [], None, NOW + 50)
+    waiting = enqueued(store, "waiting", at=NOW - 1000)
+    young = claimed(store, "young", destination="WORKSTATION")
+    store.queue.succeed(young, 3, 0, "Accepted", NOW + 50)
+    assert store.history.prune(NOW + 10) == 1
+    assert ids(store) == [young.id, waiting]
+    assert store.history.timeline(old.id) == store.history.attempts(old.id) == store.history.refusals(old.id) == []
+    assert [each.made_at for each in store.journal.decisions("old")] == [NOW + 50]
+    assert store.history.prune(NOW + 10) == 0
+
+
+def test_forgetting_goes_in_small_steps(store: Store) -> None:
+    for number in range(5):
+        ended(store, Status.COMPLETED, f"s{number}")
+    assert [store.history.prune(NOW + 1, limit=2) for _ in range(4)] == [2, 2, 1, 0]
+
+
+def test_a_delivery_made_again_tells_of_the_first(store: Store) -> None:
+    first = ended(store, Status.FAILED)
+    second = enqueued(store, resend_of=first.id)
+    assert found(store, second).resend_of == first.id
+
+
+def test_nothing_about_a_delivery_is_left_out_of_the_value(store: Store) -> None:
+    made = store.queue.enqueue(new_delivery(options='{"Send": {}}', reason=Reason.DELAY), NOW)
+    assert made is not None
+    with session(store.database):
+        row = schema.Delivery.select().where(schema.Delivery.id == made).dicts().get()
+    assert row == vars(found(store, made))
