@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from support.orthanc import Orthanc
 from support.router import Router
 from support.scripted_scp import ScriptedScp
@@ -60,7 +61,7 @@ def test_first_of_sends_to_one_member_only_whenever_it_is_killed(
     start_scp: Callable[..., ScriptedScp],
     start_router: Callable[..., Router],
     tmp_path: Path,
-    first_works: bool,  # noqa: FBT001 - a parameter of the test
+    first_works: bool,
 ) -> None:
     one, two = start_scp("PACS1"), start_scp("PACS2")
     if not first_works:

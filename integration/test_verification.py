@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from support.orthanc import Orthanc
 from support.router import Router
 from support.store_scu import send

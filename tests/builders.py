@@ -10,6 +10,8 @@ from dicom_router.deliveries.delivery import Delivery, NewDelivery, Priority, Re
 from dicom_router.deliveries.instance import Instance
 from dicom_router.deliveries.outcome import ErrorClass, Scope, SendError
 from dicom_router.destination import Destination
+from dicom_router.store import schema
+from dicom_router.store.database import transaction
 from dicom_router.store.store import Store
 
 NOW = 1_795_000_000.0  # an hour of November 2026
@@ -85,6 +87,35 @@ def ended(store: Store, status: Status, study: str = "study", **changes: Any) ->
         assert store.queue.succeed(delivery, 3, int(status is Status.WARNING), "Accepted", NOW)
     assert found(store, delivery.id).status is status
     return found(store, delivery.id)
+
+
+def fill(store: Store, first: int, count: int, status: Status = Status.SCHEDULED) -> None:
+    """Many deliveries, in one statement."""
+    values = {
+        "status": status.value,
+        "destination": ARCHIVE,
+        "level": "Study",
+        "options": "{}",
+        "priority": "Normal",
+        "due_at": NOW,
+        "ready": status is Status.SCHEDULED,
+        "completed_at": NOW if status is Status.COMPLETED else None,
+    }
+    numbers = ("rank", "created_at")
+    names = ("resource_id", "study_id")
+    nothing = ("rule_version", "renew", "cancel_asked", "lease_until", "instances_count", "instances_sent", "bytes")
+    nothing += ("instances_refused", "attempts")
+    given = {*values, *numbers, *names, *nothing}
+    left = [each for each in schema.Delivery._meta.sorted_field_names if each not in given | {"id"}]
+    empty = [None if getattr(schema.Delivery, each).null else "" for each in left]
+    columns = [*values, *numbers, *names, *nothing, *left]
+    chosen = [*["?"] * len(values), "? - i", "? - i", "'s' || i", "'s' || i", *["0"] * len(nothing), *["?"] * len(left)]
+    made = (
+        "WITH RECURSIVE n(i) AS (SELECT ? UNION ALL SELECT i + 1 FROM n WHERE i + 1 < ?) "
+        f"INSERT INTO delivery ({', '.join(columns)}) SELECT {', '.join(chosen)} FROM n"
+    )
+    with transaction(store.database):
+        store.database.execute_sql(made, (first, first + count, *values.values(), NOW, NOW, *empty))
 
 
 def destination(name: str = ARCHIVE, **changes: Any) -> Destination:

@@ -15,9 +15,9 @@ from builders import (
     configured,
     ended,
     enqueued,
+    fill,
     found,
     instance,
-    new_delivery,
 )
 from dicom_router.deliveries.delivery import FINAL, Reason, Status
 from dicom_router.dispatch.dispatcher import Blocked
@@ -288,9 +288,7 @@ def test_pages_are_walked_by_their_cursor(client: Client, store: Store) -> None:
 
 
 def test_the_default_page_is_100_and_the_largest_1000(client: Client, store: Store) -> None:
-    with store.database.atomic():
-        for number in range(1005):
-            store.queue.enqueue(new_delivery(f"s{number}"), NOW)
+    fill(store, 0, 1005)
     assert len(client.get("/history")["Items"]) == 100
     assert len(client.get("/history", limit="5000")["Items"]) == 1000
 

@@ -6,6 +6,7 @@ import configparser
 import re
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,8 @@ EDGES = {
     "dispatch": {"time.time", "time.sleep", "time.monotonic"},
     "transports": {"time.monotonic"},
     "api/destinations": {"time.monotonic"},
+    "cli_local": {"datetime.now"},
+    "config": {"datetime.now"},  # only for the Tests of a rule; it had better be handed `now`
 }
 CLOCKS = {
     "time.time",
@@ -60,12 +63,18 @@ COMES_WITH = {"pydantic_core": "pydantic"}
 SDK_KNOWERS = {"orthanc_host", "installation"}
 
 
+@cache
 def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
-def imports(path: Path) -> Iterator[str]:
+@cache
+def imports(path: Path) -> tuple[str, ...]:
     """The full names of the modules that a file imports, inside functions too."""
+    return tuple(_imports(path))
+
+
+def _imports(path: Path) -> Iterator[str]:
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

@@ -175,6 +175,7 @@ def made(path: Path, tags: dict[str, Any], series: int = 4) -> str:
     data_set.file_meta = FileMetaDataset()
     data_set.file_meta.MediaStorageSOPClassUID = CTImageStorage
     data_set.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    data_set.SpecificCharacterSet = "ISO_IR 192"
     base = NEEDED | {"Modality": "CT", "SOPInstanceUID": generate_uid(), "SeriesInstanceUID": f"1.2.3.{series}"}
     for keyword, value in (base | tags).items():
         set_tag(data_set, keyword, value)

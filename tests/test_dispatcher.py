@@ -254,7 +254,9 @@ def test_a_delivery_is_given_up_after_its_time(world: World) -> None:
     world.becomes(delivery, Status.FAILED)
 
 
-def test_a_hanging_destination_leaves_a_lane_for_the_others(world: World) -> None:
+@pytest.mark.parametrize("lanes", [2, 4])
+def test_a_hanging_destination_leaves_a_lane_for_the_others(world: World, lanes: int) -> None:
+    world.lanes = lanes
     world.study("small", 1)
     world.study("large", 400)
     world.start()
@@ -283,6 +285,23 @@ def test_cancel_while_sending_ends_it_and_keeps_what_arrived(world: World) -> No
     assert len(world.store.ledger.accepted("s", "A")) == len(arrived)
 
 
+def test_a_pause_in_the_middle_gives_the_rest_back_and_resuming_sends_only_that(world: World) -> None:
+    sent = world.study("s", 400)
+    world.study("first", 1)
+    world.start()
+    world.becomes(world.send("first", "A"), Status.COMPLETED)
+    delivery = world.send("s", "A")
+    world.wait(lambda: len(world.stored("A")) > 1, "some have arrived")
+    world.store.switches.pause_destination("A", paused=True)
+    world.running.ring()
+    world.wait(lambda: found(world.store, delivery).status is not Status.SENDING, "given back or done")
+    world.store.switches.pause_destination("A", paused=False)
+    world.running.ring()
+    world.becomes(delivery, Status.COMPLETED)
+    assert sorted(each for each in world.stored("A") if each in sent) == sorted(sent)
+    assert found(world.store, delivery).attempts == 1
+
+
 @pytest.mark.parametrize("what", ["router", "destination"])
 def test_pausing_and_resuming(world: World, what: str) -> None:
     world.study("s")
@@ -302,7 +321,7 @@ def test_pausing_and_resuming(world: World, what: str) -> None:
     assert blocked.reason is (Reason.ROUTER_PAUSED if what == "router" else Reason.PAUSED)
     if what == "destination":
         world.becomes(world.send("s", "B"), Status.COMPLETED)
-    assert found(world.store, delivery).status is Status.SCHEDULED
+    world.becomes(delivery, Status.SCHEDULED)  # it may have been claimed just before the pause
     assert world.stored("A") == []
     pause(paused=False)
     world.becomes(delivery, Status.COMPLETED)
@@ -365,11 +384,11 @@ def test_stopping_gives_back_what_hangs_and_the_next_start_sends_only_the_rest(w
 
 
 def test_stopping_is_quick_in_every_state_and_leaves_no_thread(world: World) -> None:
-    for hangs_after in (None, 0):
-        world.study("s")
+    for study, hangs_after in (("s", None), ("t", 0)):
+        world.study(study)
         world.transport.peer("A").hangs_after = hangs_after
         world.start()
-        world.send("s")
+        world.send(study)
         began = time.monotonic()
         world.stop()
         assert time.monotonic() - began < 5

@@ -17,14 +17,14 @@ from builders import (
     claimed,
     ended,
     enqueued,
+    fill,
     found,
     instance,
     new_delivery,
 )
 from conftest import OpenStore
 from dicom_router.deliveries.delivery import FINAL, IllegalTransitionError, Priority, Reason, Status
-from dicom_router.store import schema
-from dicom_router.store.database import session, transaction
+from dicom_router.store.database import session
 from dicom_router.store.store import Store
 
 HOUR = 3600.0
@@ -431,35 +431,6 @@ def test_what_waits_for_a_dead_destination_is_due_when_it_is_back(store: Store) 
 
 
 # --- the cost of a long queue ----------------------------------------------------------------------------------------
-
-
-def fill(store: Store, first: int, count: int, status: Status = Status.SCHEDULED) -> None:
-    """Many deliveries, in one statement."""
-    values = {
-        "status": status.value,
-        "destination": ARCHIVE,
-        "level": "Study",
-        "options": "{}",
-        "priority": "Normal",
-        "due_at": NOW,
-        "ready": status is Status.SCHEDULED,
-        "completed_at": NOW if status is Status.COMPLETED else None,
-    }
-    numbers = ("rank", "created_at")
-    names = ("resource_id", "study_id")
-    nothing = ("rule_version", "renew", "cancel_asked", "lease_until", "instances_count", "instances_sent", "bytes")
-    nothing += ("instances_refused", "attempts")
-    given = {*values, *numbers, *names, *nothing}
-    left = [each for each in schema.Delivery._meta.sorted_field_names if each not in given | {"id"}]
-    empty = [None if getattr(schema.Delivery, each).null else "" for each in left]
-    columns = [*values, *numbers, *names, *nothing, *left]
-    chosen = [*["?"] * len(values), "? - i", "? - i", "'s' || i", "'s' || i", *["0"] * len(nothing), *["?"] * len(left)]
-    made = (
-        "WITH RECURSIVE n(i) AS (SELECT ? UNION ALL SELECT i + 1 FROM n WHERE i + 1 < ?) "
-        f"INSERT INTO delivery ({', '.join(columns)}) SELECT {', '.join(chosen)} FROM n"
-    )
-    with transaction(store.database):
-        store.database.execute_sql(made, (first, first + count, *values.values(), NOW, NOW, *empty))
 
 
 def questions(store: Store, work: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:

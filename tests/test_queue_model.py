@@ -271,4 +271,4 @@ def _claim(each: Expected) -> Delivery:
 
 
 TestQueueAgainstModel = QueueMachine.TestCase
-TestQueueAgainstModel.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
+TestQueueAgainstModel.settings = settings(max_examples=20, stateful_step_count=30, deadline=None)

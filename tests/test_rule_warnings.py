@@ -176,6 +176,14 @@ def test_schedules_that_never_meet_are_warned_of() -> None:
     assert warned(day | {"Schedule": "06:00-08:00"}) == []
 
 
+def test_choosing_instances_by_a_tag_that_is_read_from_a_sample_is_warned_of() -> None:
+    chosen = {"Instances": {"ImageType": "ORIGINAL", "InstanceNumber": 1, "PatientAge": "045Y"}}
+    (told,) = warned(chosen)
+    assert told.startswith("Instances: ImageType is read from one instance of each series")
+    assert warned(chosen | {"Sample": "Every"}) == []
+    assert warned({"Send": [{"To": "ARCHIVE", **chosen}]})[0].startswith("Send[0].Instances: ImageType")
+
+
 @pytest.mark.parametrize(
     ("match", "told"),
     [

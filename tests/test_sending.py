@@ -3,6 +3,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -185,6 +186,20 @@ def test_refused_instances_in_a_row_do_not_end_the_attempt(delivery: Delivery) -
     for number in range(10):
         assert attempt.chunk_failed(handed_out(attempt), 0, NOT_UNDERSTOOD) == instance(number)
     assert attempt.has_work
+
+
+def test_a_later_attempt_begins_elsewhere_than_the_one_before(delivery: Delivery) -> None:
+    unsent = [instance(number) for number in range(10)]
+    attempt = Sending(replace(delivery, attempts=2), destination("A"))
+    attempt.take_up(unsent)
+    assert list(attempt.pending) == [*unsent[3:], *unsent[:3]]
+
+
+def test_a_job_that_stopped_at_an_accepted_instance_blames_nobody(delivery: Delivery) -> None:
+    attempt = sending(delivery, many(10))
+    attempt.chunk_stopped(handed_out(attempt), 4)
+    assert (attempt.sent, attempt.refused, attempt.set_aside, attempt.error) == (4, 0, [], None)
+    assert list(attempt.pending) == [instance(number) for number in range(4, 10)]
 
 
 def test_an_attempt_that_is_to_end_hands_nothing_out(delivery: Delivery) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from dicom_router.api.http import Api
 from dicom_router.api.routes import build
 from dicom_router.api.services import Engine, Services
+from dicom_router.backfill import Backfill
 from dicom_router.cleanup import Cleanup, CleanupThread
 from dicom_router.config import Settings, neighbours, parse
 from dicom_router.dispatch.dispatcher import Dispatcher
@@ -149,6 +150,7 @@ class Router:
             outside,
         )
         self._services.engine = Engine(routing, dispatcher, transport)
+        self._services.backfill = Backfill(routing, time.time, dispatcher.ring, self._log)
         intake = Intake(
             rest,
             store.journal,
@@ -170,6 +172,8 @@ class Router:
         self._log(f"routing runs with {len(self._services.shelf.all())} rules")
 
     def _stop(self) -> None:
+        if self._services.backfill is not None:
+            self._services.backfill.stop()
         for thread in (self._intake, self._housekeeping, self._cleanup, self._dispatcher):
             if thread is not None:
                 thread.stop()

@@ -78,9 +78,9 @@ class RetrySection(Section):
     jitter: float = Field(0.2, ge=0, le=1)
     give_up_after: Duration = 7 * 86400.0
 
-    def policy(self) -> RetryPolicy:
-        """As the dispatcher uses it."""
-        return RetryPolicy(self.first, self.factor, self.max, self.jitter, self.give_up_after)
+    def over(self, default: RetryPolicy) -> RetryPolicy:
+        """The default, with what is said here."""
+        return replace(default, **{name: getattr(self, name) for name in self.model_fields_set})
 
 
 class OptionsSection(Section):
@@ -259,10 +259,10 @@ class _Parser:
 
     def section(self, section: object) -> tuple[Settings | None, list[Problem]]:
         shape = self.model(RouterSection, section, "Router")
-        raw = section if isinstance(section, dict) else {}
+        raw = _mapping(section)
+        self.whole(raw)
         if shape is not None:
-            self.retry = shape.retry.policy()
-            self.whole(shape)
+            self.retry = shape.retry.over(self.retry)
             self.zone = _time_zone(shape.time_zone)
         destinations = _mapping(raw.get("Destinations"))
         for name, entry in destinations.items():
@@ -281,19 +281,19 @@ class _Parser:
         )
         return settings, []
 
-    def whole(self, shape: RouterSection) -> None:
-        if shape.time_zone and shape.time_zone not in zoneinfo.available_timezones():
-            hint = nearest(shape.time_zone, zoneinfo.available_timezones())
-            self.tell(
-                "Router.TimeZone", f'"{shape.time_zone}" is not an IANA time zone such as "Europe/Brussels".{hint}'
-            )
-        if shape.database.startswith("postgresql:"):
+    def whole(self, raw: Mapping[str, Any]) -> None:
+        """What the shape does not tell; also when something else in the section is wrong."""
+        zone, database, alerts = raw.get("TimeZone"), raw.get("Database"), _mapping(raw.get("Alerts"))
+        if isinstance(zone, str) and zone and zone not in zoneinfo.available_timezones():
+            hint = nearest(zone, zoneinfo.available_timezones())
+            self.tell("Router.TimeZone", f'"{zone}" is not an IANA time zone such as "Europe/Brussels".{hint}')
+        if isinstance(database, str) and database.startswith("postgresql:"):
             self.not_yet("Router.Database", "A PostgreSQL database")
-        elif shape.database and not shape.database.startswith("sqlite:///"):
+        elif isinstance(database, str) and database and not database.startswith("sqlite:///"):
             self.tell("Router.Database", 'must be empty, or like "sqlite:///path/to/router.db".')
-        for key in ("webhook", "email"):
-            if getattr(shape.alerts, key):
-                self.not_yet(f"Router.Alerts.{to_pascal(key)}", "An alert")
+        for key in ("Webhook", "Email"):
+            if alerts.get(key):
+                self.not_yet(f"Router.Alerts.{key}", "An alert")
 
     def model(self, kind: type[Shape], value: object, path: str) -> Shape | None:
         try:
@@ -342,7 +342,7 @@ class _Parser:
             if (value := getattr(shape, key)) is not None
         }
         if shape.retry is not None:
-            values["retry"] = shape.retry.policy()
+            values["retry"] = shape.retry.over(destination.retry)
         if shape.schedule is not None:
             values["schedule"] = self.schedule(shape.schedule, f"{path}.Schedule")
         return replace(destination, **values)

@@ -32,6 +32,7 @@ from dicom_router.store.queue import DeliveryQueue
 from dicom_router.store.turns import Turns
 from dicom_router.study import ResourceFacts
 
+BACKFILL = "Backfill"  # the trigger of studies that were there before; they yield to fresh ones
 NEVER_OPENS_RECHECK = 86400.0  # seconds; a schedule that never opens is looked at again the next day
 
 
@@ -43,6 +44,7 @@ class Routed:
     verdicts: list[dict[str, object]]
     seen: set[str]  # Orthanc's IDs of its instances
     found: bool = True  # False: Orthanc does not have it
+    destinations: tuple[str, ...] = ()  # where it goes
 
 
 @dataclass(frozen=True)
@@ -102,17 +104,30 @@ class Routing:
         """Apply the rules for `trigger` (or those of `only_rules`) and write what follows. Raises OrthancError."""
         triggers = trigger_of(trigger)
         facts = ResourceFacts(self.rest, resource_id, level or LEVEL_OF.get(INSTEAD_OF.get(trigger, trigger), "Study"))
-        rules = [rule for rule in self._rules() if only_rules is None or rule.name in only_rules]
+        rules = self.rules_of(only_rules)
         asked = Asked(facts, trigger, position)
         try:
             if facts.is_copy():
                 return self._nothing(asked, "It is a modified copy of another study.", facts)
             found = looks(facts, rules, triggers, self.local(self._clock()))
-            return self._write(asked, found, self._plans(found))
+            priority = Priority.LOW if trigger == BACKFILL else None
+            return self._write(asked, found, self._plans(self.sendings(found), priority))
         except OrthancError as problem:
             if not problem.not_found:
                 raise
             return self._nothing(asked, "It was deleted from Orthanc before.", None)
+
+    def rules_of(self, names: Sequence[str] | None) -> list[Rule]:
+        """The rules of these names, in order; all of them for None."""
+        return [rule for rule in self._rules() if names is None or rule.name in names]
+
+    def planned(self, found: Sequence[Look]) -> set[str]:
+        """Where something would be sent now. Raises OrthancError."""
+        sent = self.sendings(found)
+        # To plan for OneOf takes a turn; who that would be is of no interest here.
+        turns = {each.target.send.label for each in sent if each.target.send.choice is Choice.ONE_OF and each.instances}
+        plans = self._plans([each for each in sent if each.target.send.choice is not Choice.ONE_OF])
+        return turns | {plan.delivery.destination for plan in plans if plan.delivery is not None}
 
     def looks(self, facts: ResourceFacts, rules: Sequence[Rule] | None = None) -> list[Look]:
         """What the rules of now, or others, say of all that `facts` are about. Raises OrthancError."""
@@ -163,12 +178,12 @@ class Routing:
             subject, destination, "", 0, Priority.URGENT, now, Reason.QUEUED, len(instances), size, renew=True
         )
 
-    def _plans(self, found: Sequence[Look]) -> list[Plan]:
+    def _plans(self, sent: Sequence[Sending], priority: Priority | None = None) -> list[Plan]:
         """A destination gets an instance once, however many rules send it there."""
         planned: dict[str, dict[str, str]] = {}  # destination -> instance -> the rule that sends it
-        return [self._plan(sending, planned) for sending in self.sendings(found)]
+        return [self._plan(sending, planned, priority) for sending in sent]
 
-    def _plan(self, sending: Sending, planned: dict[str, dict[str, str]]) -> Plan:
+    def _plan(self, sending: Sending, planned: dict[str, dict[str, str]], priority: Priority | None) -> Plan:
         target, instances = sending.target, sending.instances
         if not instances:
             return Plan(sending, None, "None of its instances is one that the rule sends.")
@@ -190,7 +205,7 @@ class Routing:
             return Plan(sending, None, f'The rule "{taken[0]}" sends it there already.')
         others |= {each.id: target.rule.name for each in unsent if each.id not in others}
         renew = bool(accepted) and late is Late.ALL
-        new = self._new(sending, destination, sendable if renew else unsent, renew=renew)
+        new = self._new(sending, destination, sendable if renew else unsent, priority, renew=renew)
         if alternates is not None:
             failover_at = self._clock() + alternates.after
             new = replace(new, alternates=alternates.to_text(), failover_at=failover_at)
@@ -229,13 +244,22 @@ class Routing:
                 return name
         return next((name for name in members if self._ledger.accepted(study_id, name)), None)
 
-    def _new(self, sending: Sending, plain: Destination, instances: Sequence[Instance], *, renew: bool) -> NewDelivery:
+    def _new(
+        self,
+        sending: Sending,
+        plain: Destination,
+        instances: Sequence[Instance],
+        priority: Priority | None,
+        *,
+        renew: bool,
+    ) -> NewDelivery:
         target, facts = sending.target, sending.facts
         rule, now = target.rule, self._clock()
         schedule = rule.source.get("Schedule")
         destination = effective(plain, target.send.options, schedule)
         own_priority = target.send.options.get("Priority")
-        priority = Priority(str(own_priority)) if own_priority else rule.priority or destination.priority
+        wanted = Priority(str(own_priority)) if own_priority else rule.priority or destination.priority
+        priority = priority or wanted
         due, reason = self._due(destination, priority, now, rule.delay)
         kept = filter_of(rule, target.send).to_options(self._zone)
         return NewDelivery(
@@ -278,7 +302,8 @@ class Routing:
         new = NewDecision(facts.level, facts.id, facts.owner_id, asked.trigger, verdicts, delete_after)
         deliveries = [plan.delivery for plan in plans if plan.delivery is not None]
         made = self._journal.record(new, deliveries, asked.position, self._clock())
-        return Routed(made, verdicts, {instance.id for instance in facts.instances})
+        seen = {instance.id for instance in facts.instances}
+        return Routed(made, verdicts, seen, destinations=tuple(each.destination for each in deliveries))
 
     def _nothing(self, asked: Asked, why: str, facts: ResourceFacts | None) -> Routed:
         verdicts: list[dict[str, object]] = [{"Rule": "", "Matched": False, "Skipped": why}]

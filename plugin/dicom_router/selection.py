@@ -63,9 +63,12 @@ def filter_of(rule: Rule, send: Send) -> Filter:
     return Filter(tuple(match for match, _ in said), tuple(spec for _, spec in said), rule.sample_every)
 
 
-def chosen(rest: OrthancRest, delivery: Delivery) -> tuple[list[Instance], int]:
-    """The instances that a delivery is to bring, and how many its resource has. Raises OrthancError."""
-    kept, now = _kept_filter(delivery)
+def chosen(rest: OrthancRest, delivery: Delivery, at: float) -> tuple[list[Instance], int]:
+    """The instances that a delivery is to bring at this time (epoch seconds), and how many its resource has.
+
+    Raises OrthancError.
+    """
+    kept, now = _kept_filter(delivery, at)
     if kept.everything and delivery.level != "Patient":
         instances = list_instances(rest, delivery.level, delivery.resource_id)
         return instances, len(instances)
@@ -73,12 +76,12 @@ def chosen(rest: OrthancRest, delivery: Delivery) -> tuple[list[Instance], int]:
     return kept.choose(facts, now), len(facts.instances)
 
 
-def _kept_filter(delivery: Delivery) -> tuple[Filter, datetime]:
+def _kept_filter(delivery: Delivery, at: float) -> tuple[Filter, datetime]:
     options = json.loads(delivery.options)
     specs = options.get("Instances") or []
     matches = [match for spec in specs if (match := compile_match(spec, "Instances")[0]) is not None]
     kept = Filter(tuple(matches), tuple(specs), bool(options.get("SampleEvery")))
-    return kept, datetime.now(_zone(str(options.get("TimeZone", ""))))
+    return kept, datetime.fromtimestamp(at, _zone(str(options.get("TimeZone", ""))))
 
 
 def _zone(name: str) -> tzinfo:

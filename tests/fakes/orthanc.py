@@ -118,6 +118,8 @@ class FakeOrthanc:
     def stable(self, study: str) -> None:
         """The study was quiet long enough."""
         self.unstable.discard(study)
+        for series in sorted({each.series for each in self.instances.values() if each.study == study}):
+            self.change("StableSeries", "Series", series)
         self.change("StablePatient", "Patient", f"patient-of-{study}")
         self.change("StableStudy", "Study", study)
 
@@ -161,6 +163,8 @@ class FakeOrthanc:
             return self._changes(url.query)
         if parts[0] == "studies" and len(parts) == 2:
             return self._study(parts[1])
+        if parts[0] == "series" and len(parts) == 2:
+            return self._series(parts[1])
         if parts[0] == "studies" and parts[2:] == ["metadata"] and url.query == "expand":
             self._study(parts[1])
             return {"LastUpdate": "20261122T033055", **self.study_metadata.get(parts[1], {})}
@@ -230,6 +234,12 @@ class FakeOrthanc:
             "Series": sorted({each.series for each in self.instances.values() if each.study == study}),
             "Type": "Study",
         }
+
+    def _series(self, series: str) -> Json:
+        inside = [each for each in self.instances.values() if each.series == series]
+        if not inside:
+            raise missing(f"/series/{series}")
+        return {"ID": series, "IsStable": inside[0].study not in self.unstable, "ParentStudy": inside[0].study}
 
     def _bulk(self, body: Json) -> list[Json]:
         assert set(body) <= {"Resources", "Level", "Metadata", "Short"}, body

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """All routes together."""
 
+from dicom_router.api.backfill import BackfillRoutes
 from dicom_router.api.destinations import DestinationRoutes
 from dicom_router.api.history import HistoryRoutes
 from dicom_router.api.http import Api, Endpoint
@@ -23,6 +24,7 @@ def build(services: Services) -> Api:
         *rules.endpoints(),
         *PreviewRoutes(services, rule_warnings).endpoints(),
         *MovingRoutes(services, rules).endpoints(),
+        *BackfillRoutes(services).endpoints(),
         *HistoryRoutes(services).endpoints(),
         *StudyRoutes(services).endpoints(),
         *DestinationRoutes(services).endpoints(),

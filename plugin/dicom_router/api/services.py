@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 
 from dicom_router.api.http import HttpError
+from dicom_router.backfill import Backfill
 from dicom_router.config import Neighbours, RuleParser
 from dicom_router.destination import Destination
 from dicom_router.dispatch.dispatcher import Dispatcher
@@ -44,6 +45,7 @@ class Services:
     store: Store | None = None
     rest: OrthancRest | None = None
     engine: Engine | None = None
+    backfill: Backfill | None = None
 
     def all_warnings(self) -> list[Problem]:
         """What is probably wrong with the configuration, and what is wrong just now."""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """/router/studies/{id}: send now, and why it was or was not sent."""
 
+from functools import partial
 from typing import Any
 
 from dicom_router.api.history import delivery_answer
@@ -8,13 +9,15 @@ from dicom_router.api.http import Call, Endpoint, HttpError, not_found
 from dicom_router.api.schemas import ExplainAnswer, RouteAnswer, RouteBody, StoredDecisionAnswer, iso
 from dicom_router.api.services import Services
 from dicom_router.deliveries.delivery import Delivery
+from dicom_router.explanation import sentences
 from dicom_router.orthanc_rest import OrthancError
 from dicom_router.problems import Problem, nearest
-from dicom_router.rules.wording import sentence
 from dicom_router.store.history import Filter
 from dicom_router.study import ResourceFacts
 
 DELIVERIES_SHOWN = 50
+DECISIONS_SHOWN = 20
+DECISIONS_READ = 500  # a rule for instances makes one of each
 
 
 class StudyRoutes:
@@ -29,6 +32,18 @@ class StudyRoutes:
             Endpoint(
                 "POST", "/studies/{id}/route", "Send a study now", self.route, RouteAnswer, RouteBody, errors=(404, 503)
             ),
+            *(
+                Endpoint(
+                    "POST",
+                    f"/{plural}/{{id}}/route",
+                    f"Send a {level.lower()} now",
+                    partial(self.route, level=level),
+                    RouteAnswer,
+                    RouteBody,
+                    errors=(404, 503),
+                )
+                for plural, level in (("series", "Series"), ("patients", "Patient"))
+            ),
             Endpoint(
                 "GET",
                 "/studies/{id}/explain",
@@ -39,7 +54,7 @@ class StudyRoutes:
             ),
         ]
 
-    def route(self, call: Call) -> RouteAnswer:
+    def route(self, call: Call, level: str = "Study") -> RouteAnswer:
         """To destinations by hand, or through rules; neither named: through all rules."""
         body: RouteBody = call.body
         study_id = call.path["id"]
@@ -50,13 +65,13 @@ class StudyRoutes:
         _known("Rules", body.rules, [rule.name for rule in self._services.shelf.all()], "rule")
         try:
             if body.destinations is not None:
-                routed = routing.send_now(study_id, body.destinations)
+                routed = routing.send_now(study_id, body.destinations, level)
             else:
-                routed = routing.look_at(study_id, "ByHand", only_rules=body.rules)
+                routed = routing.look_at(study_id, "ByHand", only_rules=body.rules, level=level)
         except OrthancError as problem:
             raise _of_orthanc(problem, study_id) from None
         if not routed.found:
-            raise not_found(f"study {study_id[:64]}")
+            raise not_found(f"{level.lower()} {study_id[:64]}")
         self._services.ring()
         return RouteAnswer(deliveries=routed.deliveries, decision=routed.verdicts)
 
@@ -65,32 +80,26 @@ class StudyRoutes:
         study_id = call.path["id"]
         store = self._services.need_store()
         facts = ResourceFacts(self._services.need_engine().routing.rest, study_id)
-        stored = store.journal.decisions(study_id)
+        stored = store.journal.decisions(study_id, DECISIONS_READ)
         items, _, _ = store.history.page(Filter(study=study_id), DELIVERIES_SHOWN, None)
         try:
             routing = self._services.need_engine().routing
             now: list[dict[str, Any]] = routing.verdicts(routing.looks(facts), facts)
+            stored += [each for each in store.journal.decisions(facts.patient_id) if each.level == "Patient"]
         except OrthancError as problem:
             if not (problem.not_found and stored):
                 raise _of_orthanc(problem, study_id) from None
             now = []  # deleted since; the stored decisions still tell
         return ExplainAnswer(
             resource_id=study_id,
-            sentences=_sentences(stored[0].verdicts if stored else None, items),
+            sentences=[*sentences(stored), *map(_of_delivery, items)],
             stored=[
-                StoredDecisionAnswer(made_at=each.made_at, trigger=each.trigger, rules=each.verdicts) for each in stored
+                StoredDecisionAnswer(made_at=each.made_at, trigger=each.trigger, rules=each.verdicts)
+                for each in stored[:DECISIONS_SHOWN]
             ],
             now=now,
             deliveries=[delivery_answer(item, self._services) for item in items],
         )
-
-
-def _sentences(verdicts: list[dict[str, Any]] | None, deliveries: list[Delivery]) -> list[str]:
-    if verdicts is None:
-        told = ["The router has not looked at this study: it is still being received, or came before the router did."]
-    else:
-        told = [sentence(verdict) for verdict in verdicts] or ["There were no rules when the study was looked at."]
-    return told + [_of_delivery(delivery) for delivery in deliveries]
 
 
 def _of_delivery(delivery: Delivery) -> str:

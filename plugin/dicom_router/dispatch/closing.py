@@ -3,11 +3,12 @@
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 from dicom_router.deliveries.delivery import Reason
 from dicom_router.deliveries.instance import Instance
-from dicom_router.deliveries.outcome import SendError
+from dicom_router.deliveries.outcome import ErrorClass, SendError
 from dicom_router.deliveries.retry import next_attempt
 from dicom_router.destination import Verify
 from dicom_router.dispatch.outside import Outside
@@ -80,6 +81,8 @@ class Closing:
 
     def _close(self, sending: Sending, now: float) -> None:
         delivery, result = sending.delivery, sending.result()
+        if result is None and sending.error and sending.refused and not sending.sent:
+            result = replace(sending.error, error_class=ErrorClass.PERMANENT)  # nothing arrived, and nothing will
         if result is None:
             kept = self._queue.succeed(delivery, sending.sent, sending.refused, sending.destination.verify, now)
         elif isinstance(result, Reason):

@@ -138,6 +138,7 @@ class Dispatcher:
         self._fail_over(now)
         self._health.probe(now)
         self._poll(now)
+        self._sender.withdraw(now)
         self._sender.try_unproven(now)
         self._sender.fill(now)
         self._closing.close_over(self._sender.active, now)

@@ -27,12 +27,12 @@ def accepted_instances(rest: OrthancRest, ledger: Ledger, delivery: Delivery) ->
     return [instance for instance in instances if instance.digest in accepted]
 
 
-def prepare(rest: OrthancRest, ledger: Ledger, delivery: Delivery, aet: str) -> Prepared:
+def prepare(rest: OrthancRest, ledger: Ledger, delivery: Delivery, aet: str, now: float) -> Prepared:
     """Compare the resource with the ledger; what came from `aet`, the destination itself, is not sent back there.
 
     Raises OrthancError.
     """
-    instances, found = chosen(rest, delivery)
+    instances, found = chosen(rest, delivery, now)
     known: set[bytes] = set()
     for study_id in {instance.study_id for instance in instances}:
         if delivery.renew:

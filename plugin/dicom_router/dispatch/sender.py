@@ -8,7 +8,7 @@ from dicom_router.deliveries.delivery import Priority, Reason
 from dicom_router.deliveries.instance import Instance
 from dicom_router.deliveries.outcome import SendError
 from dicom_router.dispatch.hang_up import resolve
-from dicom_router.dispatch.health import Health
+from dicom_router.dispatch.health import Blocked, Health
 from dicom_router.dispatch.lanes import Candidate, next_destination
 from dicom_router.dispatch.outside import Outside
 from dicom_router.dispatch.preparation import Prepared, prepare
@@ -69,8 +69,13 @@ class Sender:
         working = any(sending.has_work for sending in self._of(name))
         if not (urgent or working or (not urgent_only and self._queue.ready(name))):
             return None
-        most = self._health.destinations[name].associations
-        return Candidate(name, self._in_flight(name), most, urgent, self._served.get(name, 0.0))
+        return Candidate(name, self._in_flight(name), self._most(name), urgent, self._served.get(name, 0.0))
+
+    def _most(self, name: str) -> int:
+        """Its associations; but never the last lane while there are others, since it may begin to hang."""
+        others = sum(1 for each in self._health.destinations.values() if each.enabled) > 1
+        share = max(1, self._lanes - 1) if others else self._lanes
+        return min(self._health.destinations[name].associations, share)
 
     def _serve(self, name: str, now: float) -> bool:
         self._served[name] = now
@@ -78,7 +83,7 @@ class Sender:
         if not working:
             return self._claim(name, now)
         sending = min(working, key=lambda each: each.delivery.rank)
-        self._submit(sending, sending.next_chunk(min(self._lanes, sending.destination.associations)))
+        self._submit(sending, sending.next_chunk(min(self._most(name), sending.destination.associations)))
         return True
 
     def _claim(self, name: str, now: float) -> bool:
@@ -91,9 +96,10 @@ class Sender:
         destination = self._outside.effective(self._health.destinations[name], delivery)
         sending = Sending(delivery, destination, sent=delivery.instances_sent, refused=delivery.instances_refused)
         self.active.append(sending)
-        opens = self._outside.window(destination, now)
-        if opens != now and delivery.priority is not Priority.URGENT:
-            sending.wait_for_window(now + NEVER_OPENS_RECHECK if opens is None else opens)
+        closed = self._closed(sending, now)
+        if closed is not None and delivery.priority is not Priority.URGENT:
+            sending.prepared = True
+            sending.wait(closed.reason, closed.until)
         else:
             self._workers.start(partial(self._prepare, sending), partial(self._prepared, sending))
         return True
@@ -104,7 +110,9 @@ class Sender:
             address = self._transport.address(sending.destination)
             self.peers[name] = resolve(*address) if address else set()
         try:
-            return prepare(self._outside.rest, self._ledger, sending.delivery, sending.destination.aet)
+            return prepare(
+                self._outside.rest, self._ledger, sending.delivery, sending.destination.aet, self._outside.clock()
+            )
         except OrthancError as problem:
             return SendError.passing("OrthancError", str(problem))
 
@@ -116,7 +124,7 @@ class Sender:
             text = "The resource was deleted from Orthanc before it was sent."
             sending.ending = SendError.refusal("ResourceDeleted", text)
         else:
-            sending.pending.extend(result.unsent)
+            sending.take_up(result.unsent)
             count = sending.sent + sending.refused + len(result.unsent)
             self._queue.listed(sending.delivery, count, sum(instance.size for instance in result.unsent))
 
@@ -208,6 +216,10 @@ class Sender:
             self._ledger.close_chunk(chunk.ledger_id, len(chunk.instances))
             sending.chunk_succeeded(chunk)
             self._health.succeeded(sending.destination)
+        elif report.state is JobState.STOPPED:
+            self._ledger.close_chunk(chunk.ledger_id, report.accepted)
+            sending.chunk_stopped(chunk, report.accepted)
+            self._health.succeeded(sending.destination)
         else:
             self._failed(sending, chunk, max(report.accepted, chunk.accepted), report.error)
         self._queue.progress(sending.delivery, sending.sent_now, sending.refused)
@@ -223,6 +235,19 @@ class Sender:
             self._queue.refused(sending.delivery, refused, error, self._outside.clock())
 
     # Ending early
+
+    def withdraw(self, now: float) -> None:
+        """Start nothing more for a destination that was paused or held, or whose window has closed, meanwhile."""
+        for sending in self.active:
+            if sending.ending is None and sending.pending:
+                blocked = self._health.blocked(sending.destination.name) or self._closed(sending, now)
+                urgent = sending.delivery.priority is Priority.URGENT
+                if blocked is not None and not (urgent and blocked.reason is Reason.WINDOW):
+                    sending.wait(blocked.reason, blocked.until)
+
+    def _closed(self, sending: Sending, now: float) -> Blocked | None:
+        opens = self._outside.window(sending.destination, now)
+        return None if opens == now else Blocked(Reason.WINDOW, now + NEVER_OPENS_RECHECK if opens is None else opens)
 
     def cancel(self, delivery_id: int) -> None:
         """Start nothing more of this delivery, and end its jobs."""

@@ -77,11 +77,16 @@ class Sending:
             taken.append(self.pending.popleft())
         return taken
 
-    def wait_for_window(self, opens: float) -> None:
-        """Its window is closed: the attempt ends before it began."""
+    def take_up(self, unsent: Sequence[Instance]) -> None:
+        """These are to be sent. A later attempt begins elsewhere than the one before, which may have met bad ones."""
+        begin = STRIKES * max(0, self.delivery.attempts - 1) % max(1, len(unsent))
+        self.pending.extend([*unsent[begin:], *unsent[:begin]])
         self.prepared = True
-        self.ending = Reason.WINDOW
-        self.planned = opens
+
+    def wait(self, reason: Reason, until: float | None) -> None:
+        """The attempt starts nothing more, and is given back once what is on its way has ended."""
+        self.ending = reason
+        self.planned = until
 
     def give_back(self, instances: Iterable[Instance]) -> None:
         """These were not sent; they are next."""
@@ -92,6 +97,14 @@ class Sending:
         self.chunks.remove(chunk)
         self.sent += len(chunk.instances)
         self.strikes = 0
+        self._second_round()
+
+    def chunk_stopped(self, chunk: Chunk, accepted: int) -> None:
+        """Orthanc gave up after `accepted` instances, none of which was refused."""
+        self.chunks.remove(chunk)
+        self.sent += accepted
+        self.strikes = 0
+        self.give_back(chunk.instances[accepted:])
         self._second_round()
 
     def chunk_failed(self, chunk: Chunk, accepted: int, error: SendError) -> Instance | None:

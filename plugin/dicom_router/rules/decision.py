@@ -5,10 +5,11 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from dicom_router.rules.facts import Facts
 from dicom_router.rules.match import Verdict
+from dicom_router.rules.nodes import Seen
 from dicom_router.rules.rule import Rule, Send
 
 
@@ -21,8 +22,7 @@ class HasEvery(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class RuleVerdict:
+class RuleVerdict(NamedTuple):
     """What one rule said. `skipped` tells why it was not looked at, else it is empty."""
 
     rule: Rule
@@ -69,21 +69,21 @@ def decide(rules: Iterable[Rule], facts: Facts, now: datetime) -> Decision:
     """Look at the rules in order; `now` is aware, in the router's time zone. Whatever `facts` raises passes through."""
     verdicts: list[RuleVerdict] = []
     stopped_by = ""
+    seen = Seen(facts)
+    every = Seen(facts.every()) if isinstance(facts, HasEvery) else seen
     for rule in rules:
-        verdict = _look(rule, facts, now, stopped_by)
+        verdict = _look(rule, every if rule.sample_every else seen, now, stopped_by)
         verdicts.append(verdict)
         if verdict.matched and rule.stop:
             stopped_by = rule.name
     return Decision(tuple(verdicts), _targets(verdicts))
 
 
-def _look(rule: Rule, facts: Facts, now: datetime, stopped_by: str) -> RuleVerdict:
+def _look(rule: Rule, facts: Seen, now: datetime, stopped_by: str) -> RuleVerdict:
     if not rule.enabled:
         return RuleVerdict(rule, None, "The rule is switched off.")
     if stopped_by:
         return RuleVerdict(rule, None, f'The rule "{stopped_by}" before it says Stop.')
-    if rule.sample_every and isinstance(facts, HasEvery):
-        facts = facts.every()
     return RuleVerdict(rule, rule.match.evaluate(facts, now))
 
 

@@ -4,22 +4,21 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from dicom_router.problems import Problem, nearest
 from dicom_router.rules.attributes import base_keys
 from dicom_router.rules.facts import Facts
 from dicom_router.rules.keys import Key, parse_key
-from dicom_router.rules.nodes import AllOf, AnyOf, Entry, Exists, Node, NoneOf, Test
-from dicom_router.rules.operators import NEGATIONS, OPERATORS, allowed, compile_operator
+from dicom_router.rules.nodes import AllOf, AnyOf, Entry, Exists, Node, NoneOf, Seen, Test
+from dicom_router.rules.operators import NEGATIONS, OPERATORS, OneOf, allowed, compile_operator
 
 _GROUPS: Final = ("Any", "All", "None")
 _MODIFIERS: Final = ("IgnoreCase", "Of")
 _DEEPEST = 20
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """Whether a match holds, and why: the entries looked at, and the one that failed when it does not hold."""
 
     matched: bool
@@ -42,13 +41,16 @@ class Match:
     keys: frozenset[Key]
     root: Node
 
-    def evaluate(self, facts: Facts, now: datetime) -> Verdict:
+    def evaluate(self, facts: Facts | Seen, now: datetime) -> Verdict:
         """Looks at the entries in their order up to the first that fails; `now` is aware, in the router's time zone.
+
+        Whoever evaluates many matches on the same facts at the same moment makes them `Seen` first.
 
         Never raises, whatever text the facts hold: a value that means nothing satisfies no positive operator.
         """
         entries: list[Entry] = []
-        if self.root.holds(facts, now, entries):
+        seen = facts if isinstance(facts, Seen) else Seen(facts)
+        if self.root.holds(seen, now, entries):
             return Verdict(True, None, tuple(entries))
         return Verdict(False, entries[-1], tuple(entries))
 
@@ -159,7 +161,9 @@ class _Compiler:
         self.problems.extend(problems)
         if predicate is None:
             return []
-        return [Test(at, name, operand, key, predicate, positive != name, modifiers.of_all, modifiers.ignore_case)]
+        texts = predicate.texts if isinstance(predicate, OneOf) else None
+        negated = positive != name
+        return [Test(at, name, operand, key, predicate, negated, modifiers.of_all, modifiers.ignore_case, texts)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,6 +99,9 @@ def _predicate(name: str, key: Key, operand: object, ignore_case: bool) -> Predi
 
 
 def _any_of(predicates: list[Predicate]) -> Predicate:
+    known = [predicate.texts for predicate in predicates if isinstance(predicate, OneOf)]
+    if len(known) == len(predicates):
+        return OneOf(frozenset().union(*known))
     return lambda value, now: any(predicate(value, now) for predicate in predicates)
 
 
@@ -132,19 +135,28 @@ def _equals(key: Key, operand: object, ignore_case: bool) -> Predicate:
     if family == "address":
         return _address(text)
     if family == "class":
-        return _one_of(sop_class_names(text))
+        return OneOf(sop_class_names(text))
     if family == "weekday":
         return _weekday(weekday(text))
     return _same_text(text, family == "name", ignore_case)
 
 
-def _one_of(texts: frozenset[str]) -> Predicate:
-    return lambda value, _now: value in texts
+class OneOf:
+    """A predicate that knows its values, so that many of them can be looked up at once."""
+
+    __slots__ = ("texts",)
+
+    def __init__(self, texts: frozenset[str]) -> None:
+        self.texts = texts
+
+    def __call__(self, value: str, _now: datetime) -> bool:
+        """Whether the value is one of them."""
+        return value in self.texts
 
 
 def _same_text(text: str, is_name: bool, ignore_case: bool) -> Predicate:
     if not is_name and not ignore_case:
-        return _one_of(frozenset({text}))
+        return OneOf(frozenset({text}))
 
     def form(text: str) -> str:
         text = values.person_name(text) if is_name else text
@@ -199,13 +211,24 @@ def _plain(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
 def _by_meaning(compare: Compare, family: str, text: str) -> Predicate:
     """Compares what value and operand mean; a value that means nothing in this family never holds."""
     read, expected = _READERS[family]
-    if read(text, UTC) is None:
+    always = read(text, UTC)
+    if always is None:
         raise ValueError(f'"{text}" is not {expected}.')
+    if family != "moment":  # means the same in every time zone
+        return _by_fixed_meaning(compare, read, always)
 
     def test(value: str, now: datetime) -> bool:
         zone = now.tzinfo or UTC
         meaning, limit = read(value, zone), read(text, zone)
         return meaning is not None and limit is not None and compare(meaning, limit)
+
+    return test
+
+
+def _by_fixed_meaning(compare: Compare, read: values.Reader, limit: float) -> Predicate:
+    def test(value: str, _now: datetime) -> bool:
+        meaning = read(value, UTC)
+        return meaning is not None and compare(meaning, limit)
 
     return test
 

@@ -35,12 +35,18 @@ def sentence(verdict: Mapping[str, Any]) -> str:
         return f'Rule "{name}" was not looked at. {verdict["Skipped"]}' if name else str(verdict["Skipped"])
     if not name:
         return f"Sent by hand to {', '.join(verdict['Send'])}."
+    version = f" (Version {verdict['Version']} of the rule.)" if _has_versions(verdict) else ""
     if not verdict["Matched"]:
-        return f'Rule "{name}" did not match: {failure(verdict["Failed"])}.'
+        return f'Rule "{name}" did not match: {failure(verdict["Failed"])}.{version}'
     text = f'Rule "{name}" matched and sends to {", ".join(verdict["Send"])}.'
     for each in verdict.get("NotSent", []):
         text += f" Nothing was sent to {each['Destination']}: {each['Why']}"
-    return text
+    return text + version
+
+
+def _has_versions(verdict: Mapping[str, Any]) -> bool:
+    """A rule of orthanc.json has none, and one that is only tried has none yet."""
+    return verdict.get("Origin") == "Database" and bool(verdict.get("Version"))
 
 
 def failure(entry: Mapping[str, Any]) -> str:
@@ -48,6 +54,8 @@ def failure(entry: Mapping[str, Any]) -> str:
     key = str(entry["Path"]).removesuffix(f".{entry['Operator']}")
     wanted = OPERATORS.get(str(entry["Operator"]), str(entry["Operator"])).format(_quote(entry["Expected"]))
     seen = [value for value in entry["Seen"] if value is not None]
+    if entry.get("Hidden"):
+        return f"{key} {wanted}, but it is not (the value is about the patient and is not kept)"
     found = f"it is {_quote(seen[0] if len(seen) == 1 else seen)}" if seen else "it has no value"
     return f"{key} {wanted}, but {found}"
 

@@ -178,7 +178,10 @@ class History:
 
     def prune(self, before: float, limit: int = 500) -> int:
         """Forget up to `limit` deliveries that ended before then, and decisions as old. Answers how many deliveries."""
-        old = ROW.select(ROW.id).where(ROW.completed_at < before).limit(limit)
+        # SQLite gives the highest ID again once its row is gone; links to it would lead to another delivery.
+        newest = ROW.alias()
+        last = newest.select(fn.MAX(newest.id))
+        old = ROW.select(ROW.id).where(ROW.completed_at < before, ROW.id < last).limit(limit)
         with transaction(self._database):
             schema.Decision.delete().where(
                 schema.Decision.id.in_(

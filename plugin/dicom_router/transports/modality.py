@@ -16,7 +16,9 @@ from dicom_router.deliveries.outcome import (
     ErrorClass,
     Scope,
     SendError,
+    accepted,
     classify,
+    dimse_status,
 )
 from dicom_router.destination import Destination
 from dicom_router.orthanc_rest import OrthancError, OrthancRest
@@ -74,7 +76,8 @@ class ModalityTransport:
             file = self._rest.get_bytes(f"/instances/{instance.id}/file")
             self._rest.post_bytes(f"{_path(destination)}/store-straight", file, STRAIGHT_TIMEOUT)
         except OrthancError as problem:
-            return self._explain(destination, _error(problem))
+            status = dimse_status(problem.details, _payload_status(problem.payload))
+            return None if status is not None and accepted(status) else self._explain(destination, _error(problem))
         return None
 
     def probe(self, destination: Destination) -> SendError | None:
@@ -173,9 +176,16 @@ def read_job(job: dict[str, Any], count: int) -> JobReport:
     if job["ErrorCode"] == ORTHANC_CANCELED_JOB:
         error = SendError(ErrorClass.TRANSIENT, Scope.INSTANCE, "JobCanceled", "Orthanc's job was canceled.")
         return JobReport(JobState.FAILURE, done, error)
-    payload = (job.get("ErrorPayload") or {}).get("Content") or {}
-    status = payload.get("DimseErrorStatus")
-    return JobReport(JobState.FAILURE, done, classify(job["ErrorCode"], job.get("ErrorDetails", ""), status))
+    details = job.get("ErrorDetails", "")
+    status = dimse_status(details, _payload_status(job.get("ErrorPayload")))
+    if status is not None and accepted(status):
+        return JobReport(JobState.STOPPED, done + 1)
+    return JobReport(JobState.FAILURE, done, classify(job["ErrorCode"], details, status))
+
+
+def _payload_status(payload: dict[str, Any] | None) -> int | None:
+    """The DIMSE status that Orthanc 1.12.10 and later tell apart from the text."""
+    return ((payload or {}).get("Content") or {}).get("DimseErrorStatus")
 
 
 def _question_failed(code: str, what: str, problem: OrthancError) -> SendError:
@@ -190,5 +200,4 @@ def _path(destination: Destination) -> str:
 def _error(problem: OrthancError) -> SendError:
     if problem.not_found and not problem.details.startswith("Dicom"):
         return SendError(ErrorClass.TRANSIENT, Scope.INSTANCE, "NotFound", problem.details)
-    status = (problem.payload.get("Content") or {}).get("DimseErrorStatus")
-    return classify(problem.code, problem.details, status)
+    return classify(problem.code, problem.details, _payload_status(problem.payload))

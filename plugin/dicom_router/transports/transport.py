@@ -19,6 +19,7 @@ class JobState(Enum):
     RUNNING = "running"
     SUCCESS = "success"
     FAILURE = "failure"
+    STOPPED = "stopped"  # Orthanc gave up although the destination has the last instance counted as accepted
     GONE = "gone"  # Orthanc does not know it any more: it was restarted, or the job fell out of its history
 
 

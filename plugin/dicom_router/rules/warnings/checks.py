@@ -9,7 +9,9 @@ from functools import cached_property
 
 from dicom_router.deliveries.delivery import Priority
 from dicom_router.destination import Destination, Verify
+from dicom_router.index import is_indexed
 from dicom_router.problems import Problem
+from dicom_router.rules.match import Match
 from dicom_router.rules.rule import Choice, Rule, Send
 from dicom_router.rules.schedule import both
 from dicom_router.rules.warnings.holdable import unholdable
@@ -79,6 +81,7 @@ def rule_warnings(rules: Sequence[Rule], around: Surroundings) -> dict[str, list
             *_shadowed(considered, stops),
             *_twin(rule, twins),
             *(Problem(f"Match.{each.path}", each.message) for each in unholdable(rule.match.root)),
+            *_of_sample(rule),
             *_of_sends(considered, around),
         ]
         if rule.stop:
@@ -123,6 +126,25 @@ def _twin(rule: Rule, twins: dict[str, str]) -> Iterator[Problem]:
     same = twins.setdefault(json.dumps(words, sort_keys=True, default=str), rule.name)
     if same != rule.name:
         yield Problem("", f'This rule does the same as "{same}".')
+
+
+def _of_sample(rule: Rule) -> Iterator[Problem]:
+    """`Instances` chooses by what one instance of each series says, unless the rule asks for every one."""
+    if rule.sample_every:
+        return
+    for path, match in (("Instances", rule.instances), *_instances_of_sends(rule)):
+        keys = match.keys if match is not None else ()
+        names = sorted(key.name for key in keys if key.level == "Instance" and not is_indexed(key))
+        if names:
+            message = (
+                f"{', '.join(names)} is read from one instance of each series and holds for all of them; "
+                'with "Sample": "Every" each instance is read.'
+            )
+            yield Problem(path, message)
+
+
+def _instances_of_sends(rule: Rule) -> list[tuple[str, Match | None]]:
+    return [(f"Send[{index}].Instances", send.instances) for index, send in enumerate(rule.sends)]
 
 
 # --- destinations ----------------------------------------------------------------------------------------------------

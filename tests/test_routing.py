@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""A settled study in, deliveries out."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import pytest
+
+from builders import configured, ended, found
+from dicom_router.deliveries.delivery import Delivery, Priority, Reason, Status
+from dicom_router.orthanc_rest import OrthancError
+from dicom_router.routing import Routed, Routing
+from dicom_router.store.journal import Position
+from dicom_router.store.store import Store
+from dicom_router.study import list_instances
+from fakes.orthanc import FakeOrthanc, unreachable
+from rest_client import make_routing
+
+MONDAY_NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC).timestamp()
+HOUR = 3600.0
+CT = {"Name": "all CT", "Match": {"Modality": "CT"}, "Send": ["ARCHIVE", "WORKSTATION"]}
+
+
+class World:
+    """Routing over a real store and a fake Orthanc."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.orthanc = FakeOrthanc()
+        self.now = MONDAY_NOON
+        self.routing: Routing | None = None
+
+    def configure(self, *rules: Mapping[str, object], **section: object) -> "World":
+        settings = configured({"TimeZone": "UTC", "Rules": list(rules), **section})
+        self.routing = make_routing(self.store, self.orthanc, settings, lambda: self.now)
+        return self
+
+    def look(self, study: str = "s", trigger: str = "StableStudy", position: Position | None = None) -> Routed:
+        assert self.routing is not None
+        return self.routing.look_at(study, trigger, position)
+
+    def sends(self, study: str = "s") -> dict[str, Delivery]:
+        """The deliveries that a look makes, by destination."""
+        made = [found(self.store, each) for each in self.look(study).deliveries]
+        assert len({each.destination for each in made}) == len(made)
+        return {each.destination: each for each in made}
+
+    def arrived(self, destination: str, study: str = "s") -> None:
+        """All of the study is there now, and its delivery has ended."""
+        assert self.routing is not None
+        digests = [each.digest for each in list_instances(self.routing.rest, "Study", study)]
+        self.store.ledger.add(study, destination, digests)
+
+
+@pytest.fixture
+def world(store: Store) -> World:
+    made = World(store)
+    made.orthanc.receive("s", tags={"Modality": "CT", "StudyDescription": "Thorax"})
+    made.orthanc.receive("s")
+    return made
+
+
+def why_not(routed: Routed) -> dict[str, str]:
+    return {
+        each["Destination"]: each["Why"]
+        for verdict in routed.verdicts
+        for each in verdict.get("NotSent", [])  # type: ignore[attr-defined]
+    }
+
+
+def test_a_study_that_matches_is_sent_to_each_destination(world: World) -> None:
+    made = world.configure(CT).sends()
+    assert set(made) == {"ARCHIVE", "WORKSTATION"}
+    delivery = made["ARCHIVE"]
+    assert (delivery.status, delivery.reason, delivery.rule) == (Status.SCHEDULED, Reason.QUEUED, "all CT")
+    assert (delivery.instances_count, delivery.bytes, delivery.due_at) == (2, 2 * 39278, MONDAY_NOON)
+    assert (delivery.study_description, delivery.remote_aet, delivery.resource_id) == ("Thorax", "CT1", "s")
+
+
+def test_a_study_that_does_not_match_is_decided_and_not_sent(world: World) -> None:
+    assert world.configure(CT | {"Match": {"Modality": "MR"}}).sends() == {}
+    (decision,) = world.store.journal.decisions("s")
+    assert [verdict["Matched"] for verdict in decision.verdicts] == [False]
+
+
+def test_a_look_tells_which_instances_it_saw(world: World) -> None:
+    assert world.configure(CT).look().seen == {"s-a-1", "s-a-2"}
+
+
+def test_the_place_in_the_log_is_written_with_the_decision(world: World) -> None:
+    world.configure(CT).look(position=Position(9, 7, "d"))
+    assert world.store.journal.position() == Position(9, 7, "d")
+
+
+def test_a_destination_of_several_rules_gets_the_study_once_by_the_first(world: World) -> None:
+    rules = [
+        CT | {"Name": "first", "Send": ["ARCHIVE"]},
+        CT | {"Name": "second", "Send": ["WORKSTATION", "ARCHIVE"], "Priority": "Urgent"},
+    ]
+    made = world.configure(*rules).sends()
+    assert (made["ARCHIVE"].rule, made["ARCHIVE"].priority) == ("first", Priority.NORMAL)
+    assert (made["WORKSTATION"].rule, made["WORKSTATION"].priority) == ("second", Priority.URGENT)
+
+
+def test_stop_ends_the_looking(world: World) -> None:
+    rules = [
+        CT | {"Name": "first", "Send": ["ARCHIVE"], "Stop": True},
+        CT | {"Name": "second", "Send": ["WORKSTATION"]},
+    ]
+    assert set(world.configure(*rules).sends()) == {"ARCHIVE"}
+
+
+def test_stop_of_a_rule_that_does_not_match_changes_nothing(world: World) -> None:
+    rules = [
+        CT | {"Name": "first", "Match": {"Modality": "MR"}, "Stop": True},
+        CT | {"Name": "second", "Send": ["WORKSTATION"]},
+    ]
+    assert set(world.configure(*rules).sends()) == {"WORKSTATION"}
+
+
+def test_a_rule_that_is_switched_off_is_not_looked_at(world: World) -> None:
+    assert world.configure(CT | {"Enabled": False}).sends() == {}
+
+
+def test_a_study_is_not_sent_back_to_where_it_came_from(world: World) -> None:
+    made = world.configure(CT | {"Send": ["CT1", "ARCHIVE"]}).look()
+    assert [found(world.store, each).destination for each in made.deliveries] == ["ARCHIVE"]
+    assert why_not(made) == {"CT1": "It came from there."}
+
+
+def test_what_came_from_elsewhere_is_sent_there_all_the_same(world: World) -> None:
+    world.orthanc.receive("s", metadata={"RemoteAET": "ARCHIVE"})
+    made = world.configure(CT | {"Send": ["ARCHIVE"]}).sends()
+    assert made["ARCHIVE"].instances_count == 2
+
+
+@pytest.mark.parametrize("kind", ["ModifiedFrom", "AnonymizedFrom"])
+def test_a_copy_made_for_sending_triggers_nothing(world: World, kind: str) -> None:
+    world.orthanc.study_metadata["s"] = {kind: "original"}
+    routed = world.configure(CT).look()
+    assert (routed.deliveries, routed.found, len(routed.seen)) == ([], True, 2)
+    assert len(world.store.journal.decisions("s")) == 1
+
+
+def test_a_deleted_study_is_decided_as_gone(world: World) -> None:
+    world.orthanc.delete_study("s")
+    routed = world.configure(CT).look(position=Position(3, 3))
+    assert (routed.deliveries, routed.found) == ([], False)
+    assert world.store.journal.position() == Position(3, 3)
+
+
+def test_an_orthanc_that_does_not_answer_decides_nothing(world: World) -> None:
+    world.configure(CT)
+    world.orthanc.failures["/tools"] = unreachable()
+    with pytest.raises(OrthancError):
+        world.look(position=Position(3, 3))
+    assert world.store.journal.position() is None
+    assert world.store.journal.decisions("s") == []
+
+
+# --- late instances --------------------------------------------------------------------------------------------------
+
+
+def late(world: World, option: str) -> World:
+    world.configure(CT | {"Send": ["ARCHIVE"]}, Destinations={"ARCHIVE": {"Modality": "ARCHIVE", "Late": option}})
+    world.arrived("ARCHIVE")
+    return world
+
+
+@pytest.mark.parametrize("option", ["New", "All", "Never"])
+def test_a_study_without_new_instances_is_not_sent_again(world: World, option: str) -> None:
+    routed = late(world, option).look()
+    assert routed.deliveries == []
+    assert why_not(routed) == {"ARCHIVE": "It has all of it already."}
+
+
+@pytest.mark.parametrize(("option", "count", "renew"), [("New", 1, False), ("All", 3, True)])
+def test_a_late_instance_is_sent_alone_or_with_all_others(world: World, option: str, count: int, renew: bool) -> None:
+    late(world, option).orthanc.receive("s")
+    delivery = world.sends()["ARCHIVE"]
+    assert (delivery.instances_count, delivery.renew) == (count, renew)
+
+
+def test_a_late_instance_is_not_sent_when_late_ones_never_are(world: World) -> None:
+    late(world, "Never").orthanc.receive("s")
+    routed = world.look()
+    assert routed.deliveries == []
+    assert list(why_not(routed)) == ["ARCHIVE"]
+
+
+def test_never_late_still_sends_the_first_time(world: World) -> None:
+    world.configure(CT | {"Send": [{"To": "ARCHIVE", "Late": "Never"}]})
+    assert world.sends()["ARCHIVE"].instances_count == 2
+
+
+def test_what_the_rule_says_of_late_ones_counts_more_than_the_destination(world: World) -> None:
+    late(world, "Never")
+    world.configure(CT | {"Send": [{"To": "ARCHIVE", "Late": "New"}]})
+    world.orthanc.receive("s")
+    assert world.sends()["ARCHIVE"].instances_count == 1
+
+
+def test_a_study_that_waits_already_is_not_queued_twice(world: World) -> None:
+    assert len(world.configure(CT).look().deliveries) == 2
+    world.orthanc.receive("s")
+    assert world.look().deliveries == []
+
+
+def test_a_study_that_failed_is_sent_when_something_new_comes(world: World) -> None:
+    world.configure(CT | {"Send": ["ARCHIVE"]})
+    ended(world.store, Status.FAILED, "s")
+    assert set(world.sends()) == {"ARCHIVE"}
+
+
+# --- when ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_delay_gives_the_time_and_the_reason(world: World) -> None:
+    delivery = world.configure(CT | {"Send": ["ARCHIVE"], "Delay": "5m"}).sends()["ARCHIVE"]
+    assert (delivery.due_at, delivery.reason, delivery.ready) == (MONDAY_NOON + 300, Reason.DELAY, False)
+
+
+def test_a_closed_window_gives_the_time_and_the_reason(world: World) -> None:
+    delivery = world.configure(CT | {"Send": ["ARCHIVE"], "Schedule": "19:00-07:00"}).sends()["ARCHIVE"]
+    assert (delivery.due_at, delivery.reason) == (MONDAY_NOON + 7 * HOUR, Reason.WINDOW)
+
+
+def test_an_open_window_does_not_delay(world: World) -> None:
+    delivery = world.configure(CT | {"Send": ["ARCHIVE"], "Schedule": "Mon 11:00-13:00"}).sends()["ARCHIVE"]
+    assert (delivery.due_at, delivery.reason) == (MONDAY_NOON, Reason.QUEUED)
+
+
+def test_rule_and_destination_must_both_be_open(world: World) -> None:
+    world.configure(
+        CT | {"Send": ["ARCHIVE"], "Schedule": "08:00-20:00"},
+        Destinations={"ARCHIVE": {"Modality": "ARCHIVE", "Schedule": "19:00-23:00"}},
+    )
+    assert world.sends()["ARCHIVE"].due_at == MONDAY_NOON + 7 * HOUR
+
+
+def test_the_window_is_looked_for_after_the_delay(world: World) -> None:
+    world.configure(CT | {"Send": ["ARCHIVE"], "Schedule": "11:00-12:30", "Delay": "1h"})
+    assert world.sends()["ARCHIVE"].due_at == MONDAY_NOON + 23 * HOUR
+
+
+def test_urgent_ignores_schedules(world: World) -> None:
+    world.configure(CT | {"Send": ["ARCHIVE"], "Schedule": "19:00-20:00", "Priority": "Urgent"})
+    delivery = world.sends()["ARCHIVE"]
+    assert (delivery.due_at, delivery.priority, delivery.ready) == (MONDAY_NOON, Priority.URGENT, True)
+
+
+def test_the_priority_of_the_send_counts_before_the_rule_before_the_destination(world: World) -> None:
+    archive = {"ARCHIVE": {"Modality": "ARCHIVE", "Priority": "Low"}}
+    for rule, expected in (
+        (CT | {"Send": ["ARCHIVE"]}, Priority.LOW),
+        (CT | {"Send": ["ARCHIVE"], "Priority": "Normal"}, Priority.NORMAL),
+        (CT | {"Send": [{"To": "ARCHIVE", "Priority": "Urgent"}], "Priority": "Normal"}, Priority.URGENT),
+    ):
+        delivery = world.configure(rule, Destinations=archive).sends()["ARCHIVE"]
+        assert delivery.priority is expected
+        world.store.queue.cancel(delivery.id, world.now)
+
+
+def test_a_delivery_keeps_what_its_rule_says_differently(world: World) -> None:
+    world.configure(
+        CT | {"Send": [{"To": "ARCHIVE", "Associations": 9}]}, Destinations={"ARCHIVE": {"Modality": "ARCHIVE"}}
+    )
+    delivery = world.sends()["ARCHIVE"]
+    assert world.routing is not None
+    plain = configured({"Destinations": {"ARCHIVE": {"Modality": "ARCHIVE"}}}).destinations["ARCHIVE"]
+    assert world.routing.effective(plain, delivery).associations == 9
+
+
+# --- by hand ---------------------------------------------------------------------------------------------------------
+
+
+def test_sending_by_hand_sends_all_now_whatever_the_rules_say(world: World) -> None:
+    world.configure(
+        CT | {"Match": {"Modality": "MR"}},
+        Destinations={"ARCHIVE": {"Modality": "ARCHIVE", "Schedule": "19:00-20:00", "Late": "Never"}},
+    )
+    world.arrived("ARCHIVE")
+    assert world.routing is not None
+    (made,) = world.routing.send_now("s", ["ARCHIVE"]).deliveries
+    delivery = found(world.store, made)
+    assert (delivery.renew, delivery.priority, delivery.due_at) == (True, Priority.URGENT, MONDAY_NOON)
+    assert delivery.instances_count == 2
+
+
+def test_without_patient_data_the_database_holds_none(world: World) -> None:
+    world.orthanc.receive("s", tags={"PatientName": "DOE^JANE", "PatientID": "P1"})
+    delivery = world.configure(CT, PatientData=False).sends()["ARCHIVE"]
+    assert (delivery.patient_name, delivery.patient_id) == ("", "")

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Facts about a study, out of the answers of Orthanc 1.10.1."""
+
+from typing import cast
+
+import pytest
+
+from dicom_router.orthanc_rest import OrthancError, OrthancRest
+from dicom_router.rules.keys import parse_key
+from dicom_router.study import ResourceFacts, exists, list_instances
+from fakes.orthanc import FakeOrthanc, unreachable
+
+
+@pytest.fixture
+def orthanc() -> FakeOrthanc:
+    """A study with a CT series of two images and a report, beside another study."""
+    made = FakeOrthanc()
+    made.receive(
+        "s",
+        series="ct",
+        tags={
+            "StudyDescription": "Thorax",
+            "PatientName": "DOE^JANE",
+            "StudyDate": "20261122",
+            "AccessionNumber": "A1",
+            "Modality": "CT",
+            "0018,0050": "1.5",
+            "0040,0275": [{"0040,0009": "SPS1"}, {"0040,0009": "SPS2"}],
+        },
+    )
+    made.receive("s", series="ct", tags={"0018,0050": "3.0"}, metadata={"RemoteAET": "CT2"})
+    made.receive("s", series="sr", tags={"Modality": "SR"}, metadata={"SopClassUid": "1.2.840.10008.5.1.4.1.1.88.11"})
+    made.receive("other", tags={"Modality": "MR"})
+    return made
+
+
+def facts(orthanc: FakeOrthanc) -> ResourceFacts:
+    return ResourceFacts(cast(OrthancRest, orthanc), "s")
+
+
+def values(orthanc: FakeOrthanc, key: str) -> tuple[str | None, ...]:
+    return facts(orthanc).values(parse_key(key))
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("StudyDescription", ["Thorax"]),
+        ("PatientName", ["DOE^JANE"]),
+        ("StudyDate", ["20261122"]),
+        ("Modality", ["CT", "SR"]),
+        ("RemoteAET", ["CT1", "CT1", "CT2"]),
+        ("CalledAET", ["ORTHANC"] * 3),
+        ("RemoteIP", ["10.0.0.7"] * 3),
+        ("Origin", ["DicomProtocol"] * 3),
+        ("SOPClassUID", ["1.2.840.10008.5.1.4.1.1.2"] * 2 + ["1.2.840.10008.5.1.4.1.1.88.11"]),
+        ("TransferSyntaxUID", ["1.2.840.10008.1.2.1"] * 3),
+        ("ReceptionDate", ["20261122T033050"] * 3),
+        ("InstancesCount", ["3"]),
+        ("SeriesCount", ["2"]),
+        ("InstanceNumber", ["1", "1", "2"]),
+    ],
+)
+def test_what_the_index_knows_is_told_for_each_entity(orthanc: FakeOrthanc, key: str, expected: list[str]) -> None:
+    assert sorted(str(each) for each in values(orthanc, key)) == expected
+
+
+def test_what_the_index_knows_needs_no_file(orthanc: FakeOrthanc) -> None:
+    one = facts(orthanc)
+    for key in ("StudyDescription", "Modality", "RemoteAET", "SOPClassUID", "InstancesCount", "InstanceNumber"):
+        one.values(parse_key(key))
+    assert not [call for call in orthanc.calls if "/tags" in call or "/file" in call]
+
+
+def test_any_other_tag_is_read_from_one_instance_of_each_series(orthanc: FakeOrthanc) -> None:
+    assert values(orthanc, "SliceThickness") == ("1.5", None)
+    assert len([call for call in orthanc.calls if "/tags" in call]) == 2
+
+
+def test_a_path_into_a_sequence_finds_each_item(orthanc: FakeOrthanc) -> None:
+    found = values(orthanc, "RequestAttributesSequence.ScheduledProcedureStepID")
+    assert found == ("SPS1", "SPS2", None)
+
+
+def test_a_tag_that_nobody_has_is_missing(orthanc: FakeOrthanc) -> None:
+    assert set(values(orthanc, "0029,1010")) == {None}
+    assert set(values(orthanc, "StudyID")) <= {None}
+
+
+def test_each_call_is_made_once(orthanc: FakeOrthanc) -> None:
+    one = facts(orthanc)
+    for _ in range(3):
+        for key in ("Modality", "RemoteAET", "SliceThickness", "StudyDescription"):
+            one.values(parse_key(key))
+    assert len(orthanc.calls) == len(set(orthanc.calls)) + orthanc.calls.count("POST /tools/bulk-content") - 1
+    assert orthanc.calls.count("POST /tools/bulk-content") <= 2
+
+
+def test_the_instances_are_told_with_their_content_and_in_order(orthanc: FakeOrthanc) -> None:
+    found = facts(orthanc).instances
+    assert [each.id for each in found] == ["s-ct-1", "s-ct-2", "s-sr-1"]
+    assert {each.study_id for each in found} == {"s"}
+    assert found[0].sop_instance_uid == "1.2.826.s-ct-1"
+    assert (found[0].size, found[0].remote_aet, found[1].remote_aet) == (39278, "CT1", "CT2")
+    assert list_instances(cast(OrthancRest, orthanc), "Study", "s") == found
+
+
+def test_an_overwritten_instance_has_another_digest(orthanc: FakeOrthanc) -> None:
+    before = facts(orthanc).instances[0].digest
+    orthanc.receive("s", series="ct", instance="s-ct-1")
+    assert facts(orthanc).instances[0].digest != before
+
+
+def test_the_instances_of_a_series_know_their_study(orthanc: FakeOrthanc) -> None:
+    found = list_instances(cast(OrthancRest, orthanc), "Series", "s-ct")
+    assert [(each.id, each.study_id) for each in found] == [("s-ct-1", "s"), ("s-ct-2", "s")]
+
+
+def test_a_study_that_is_gone_has_no_instances_and_raises_not_found(orthanc: FakeOrthanc) -> None:
+    orthanc.delete_study("s")
+    assert list_instances(cast(OrthancRest, orthanc), "Study", "s") == []
+    with pytest.raises(OrthancError) as gone:
+        values(orthanc, "StudyDescription")
+    assert gone.value.not_found
+
+
+def test_people_see_the_study_as_they_know_it(orthanc: FakeOrthanc) -> None:
+    told = facts(orthanc).subject(patient_data=True)
+    assert (told.level, told.resource_id, told.study_id) == ("Study", "s", "s")
+    assert (told.patient_name, told.patient_id, told.accession_number) == ("DOE^JANE", "Ps", "A1")
+    assert (told.modalities, told.remote_aet, told.called_aet) == ("CT\\SR", "CT1\\CT2", "ORTHANC")
+
+
+def test_without_patient_data_neither_name_nor_id_is_kept(orthanc: FakeOrthanc) -> None:
+    told = facts(orthanc).subject(patient_data=False)
+    assert (told.patient_name, told.patient_id) == ("", "")
+    assert told.study_instance_uid == "1.2.s"
+
+
+@pytest.mark.parametrize(
+    ("metadata", "copy"), [({}, False), ({"ModifiedFrom": "x"}, True), ({"AnonymizedFrom": "x"}, True)]
+)
+def test_a_copy_made_here_is_known_as_such(orthanc: FakeOrthanc, metadata: dict[str, str], copy: bool) -> None:
+    orthanc.study_metadata["s"] = metadata
+    assert facts(orthanc).is_copy() is copy
+
+
+def test_whether_a_resource_is_there(orthanc: FakeOrthanc) -> None:
+    rest = cast(OrthancRest, orthanc)
+    assert exists(rest, "Study", "s")
+    assert not exists(rest, "Study", "nothing")
+    orthanc.failures["/studies"] = unreachable()
+    with pytest.raises(OrthancError):
+        exists(rest, "Study", "s")
