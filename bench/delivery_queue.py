@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The queue with many waiting deliveries: what claiming costs, what the idle dispatcher costs, bytes per instance.
 
-    PYTHONPATH=plugin .venv/bin/python bench/delivery_queue.py [--waiting 100000]
+PYTHONPATH=plugin .venv/bin/python bench/delivery_queue.py [--waiting 100000]
 """
 
 import argparse
@@ -11,13 +11,15 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from dicom_router.deliveries.delivery import Delivery, NewDelivery, Priority, Reason, Subject
+from dicom_router.deliveries.delivery import NewDelivery, Priority, Reason, Subject
 from dicom_router.destination import Destination
 from dicom_router.dispatch.dispatcher import Dispatcher
 from dicom_router.dispatch.outside import Outside
+from dicom_router.listings import Listings
 from dicom_router.store.database import session, transaction
 from dicom_router.store.store import Store, open_store
 
@@ -48,22 +50,24 @@ def fill(store: Store, waiting: int) -> None:
             )
 
 
-def milliseconds(work: Callable[[], object]) -> float:
+@contextmanager
+def timed(into: list[float]) -> Iterator[None]:
+    """Add how many milliseconds the block takes."""
     began = time.perf_counter()
-    work()
-    return 1000 * (time.perf_counter() - began)
+    yield
+    into.append(1000 * (time.perf_counter() - began))
 
 
 def claiming(store: Store) -> dict[str, float]:
-    took, closed = [], []
+    claims: list[float] = []
+    closes: list[float] = []
     for number in range(ROUNDS):
-        claimed: list[Delivery | None] = []
-        name = DESTINATIONS[2 * (number % 2)]
-        took.append(milliseconds(lambda: claimed.append(store.queue.claim(name, f"lease-{number}", time.time()))))
-        delivery = claimed[0]
+        with timed(claims):
+            delivery = store.queue.claim(DESTINATIONS[2 * (number % 2)], f"lease-{number}", time.time())
         assert delivery is not None
-        closed.append(milliseconds(lambda: store.queue.succeed(delivery, 100, 0, "Accepted", time.time())))
-    return {"ClaimMedianMs": round(statistics.median(took), 2), "CloseMedianMs": round(statistics.median(closed), 2)}
+        with timed(closes):
+            store.queue.succeed(delivery, 100, 0, "Accepted", time.time())
+    return {"ClaimMedianMs": round(statistics.median(claims), 2), "CloseMedianMs": round(statistics.median(closes), 2)}
 
 
 def idling(store: Store) -> dict[str, float]:
@@ -76,6 +80,7 @@ def idling(store: Store) -> dict[str, float]:
         window=lambda _destination, now: now,
         closed=lambda: None,
         log=print,
+        listings=Listings(time.monotonic),
     )
     destinations = {name: Destination(name, name) for name in DESTINATIONS}
     dispatcher = Dispatcher(
@@ -113,9 +118,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         store = open_store(folder / "router.db", "bench")
+        filling: list[float] = []
         with session(store.database):  # as the dispatcher's thread has it
-            filled = milliseconds(lambda: fill(store, waiting)) / waiting
-            told = {"Waiting": waiting, "EnqueueMs": round(filled, 3)} | claiming(store)
+            with timed(filling):
+                fill(store, waiting)
+            told = {"Waiting": waiting, "EnqueueMs": round(filling[0] / waiting, 3)} | claiming(store)
         told |= idling(store)
         told["LedgerBytesPerInstance"] = ledger_size(folder)
         print(json.dumps(told))

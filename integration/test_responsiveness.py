@@ -38,6 +38,8 @@ def test_rest_answers_within_200_ms_while_a_destination_never_answers(
     assert_quick(router, "held")
     wait_until(lambda: hole.swallowed_connections > connections, 30, "HOLE is probed")
     assert_quick(router, "held, and probed")
+    hanging.behave()
+    router.wait_until_completed(1, destination="HANGING")
 
 
 def assert_quick(router: Router, state: str) -> None:

@@ -44,23 +44,10 @@ def all_sent(router: Router, pacs: ScriptedScp, folder: Path) -> None:
     router.wait_until_completed(1)
 
 
-def sending_slowly(router: Router, pacs: ScriptedScp, folder: Path) -> None:
-    pacs.slow = 0.3
-    send_study(router, folder)
-    pacs.wait_for(3)
-
-
 def hanging_in_the_first_store(router: Router, pacs: ScriptedScp, folder: Path) -> None:
     pacs.on_store(Misbehaviour.HANG)
     send_study(router, folder)
     wait_until(lambda: pacs.waiting == 1, 30, "the first C-STORE hangs")
-
-
-def hanging_in_the_middle(router: Router, pacs: ScriptedScp, folder: Path) -> None:
-    for number in range(10, 60):
-        pacs.on_store(Misbehaviour.HANG, at=number)
-    send_study(router, folder)
-    wait_until(lambda: pacs.waiting == 2, 30, "a C-STORE hangs in both associations")
 
 
 def connecting_to_a_black_hole(router: Router, pacs: ScriptedScp, folder: Path) -> None:
@@ -90,9 +77,7 @@ def paused(router: Router, pacs: ScriptedScp, folder: Path) -> None:
 STATES = (
     nothing,
     all_sent,
-    sending_slowly,
     hanging_in_the_first_store,
-    hanging_in_the_middle,
     connecting_to_a_black_hole,
     held,
     probing_a_black_hole,

@@ -2,6 +2,7 @@
 """The router's REST API without Orthanc: a real store and real rules; each answer is held against openapi.json."""
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -18,6 +19,7 @@ from dicom_router.deliveries.outcome import SendError
 from dicom_router.destination import Destination
 from dicom_router.dispatch.breaker import Breaker
 from dicom_router.dispatch.dispatcher import Blocked, Dispatcher
+from dicom_router.listings import Listings
 from dicom_router.orthanc_host import Request
 from dicom_router.orthanc_rest import OrthancRest
 from dicom_router.routing import Routing
@@ -85,6 +87,7 @@ def make_routing(
         ledger=store.ledger,
         turns=store.turns,
         queue=store.queue,
+        listings=Listings(time.monotonic),
         destinations=settings.destinations if destinations is None else destinations,
         rules=(shelf or RuleShelf(settings.rules)).all,
         clock=clock,

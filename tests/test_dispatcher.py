@@ -15,6 +15,7 @@ from dicom_router.deliveries.retry import RetryPolicy
 from dicom_router.destination import Destination, Verify
 from dicom_router.dispatch.dispatcher import Dispatcher
 from dicom_router.dispatch.outside import Outside
+from dicom_router.listings import Listings
 from dicom_router.orthanc_rest import OrthancRest
 from dicom_router.store.store import Store
 from dicom_router.study import list_instances
@@ -51,6 +52,7 @@ class World:
             window=self._window,
             closed=lambda: None,
             log=self.log.append,
+            listings=Listings(time.monotonic),
             clock=self.clock,
         )
         self.dispatcher = Dispatcher(

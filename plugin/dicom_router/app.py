@@ -18,6 +18,7 @@ from dicom_router.dispatch.outside import Outside
 from dicom_router.index_mark import IndexMark
 from dicom_router.installation import FIRST_START
 from dicom_router.intake import Intake, IntakeThread
+from dicom_router.listings import Listings
 from dicom_router.location import SQLITE, database_path, owner
 from dicom_router.orthanc_host import Change, OrthancHost, Request, Response
 from dicom_router.orthanc_rest import HttpRest, SdkRest, connect
@@ -123,12 +124,14 @@ class Router:
 
     def _run(self, store: Store, rest: HttpRest | SdkRest) -> None:
         transport = ModalityTransport(rest)
+        listings = Listings(time.monotonic)
         routing = Routing(
             rest,
             store.journal,
             store.ledger,
             store.turns,
             store.queue,
+            listings,
             self._services.destinations,
             self._services.shelf.all,
             time.time,
@@ -137,7 +140,7 @@ class Router:
         )
         cleanup = Cleanup(store, rest, self._services.destinations, time.time, self._log)
         self._cleanup = CleanupThread(cleanup, store, self._log)
-        outside = Outside(transport, rest, routing.effective, routing.opens, self._cleanup.ring, self._log)
+        outside = Outside(transport, rest, routing.effective, routing.opens, self._cleanup.ring, self._log, listings)
         self._services.load_rules()
         dispatcher = Dispatcher(
             store.database,

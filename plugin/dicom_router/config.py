@@ -428,6 +428,9 @@ class _Parser:
         for key in ("modify", "anonymize", "process", "reroute"):
             if getattr(shape, key):
                 self.not_yet(f"{path}.{to_pascal(key)}", to_pascal(key))
+        if shape.delete_after_send and shape.trigger in {"StablePatient", "NewInstance"}:
+            # A patient's other studies may be under way, and so may the rest of the instance's study.
+            self.tell(f"{path}.DeleteAfterSend", "goes with the triggers StableStudy and StableSeries only.")
 
     def send(self, entry: object, path: str, names: set[str]) -> Send | None:
         if isinstance(entry, str):

@@ -13,8 +13,8 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
-from dicom_router import index
 from dicom_router.orthanc_rest import NOT_FOUND, OrthancError
+from dicom_router.rules import index
 from dicom_router.rules.values import OPAQUE
 from dicom_router.study import BINARY
 

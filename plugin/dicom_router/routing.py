@@ -11,6 +11,7 @@ from dicom_router.deliveries.alternates import Alternates, by_key
 from dicom_router.deliveries.delivery import Delivery, NewDelivery, Priority, Reason, Subject
 from dicom_router.deliveries.instance import Instance
 from dicom_router.destination import Destination, Late
+from dicom_router.listings import Listings
 from dicom_router.orthanc_rest import OrthancError, OrthancRest
 from dicom_router.outlook import (
     INSTEAD_OF,
@@ -75,6 +76,7 @@ class Routing:
         ledger: Ledger,
         turns: Turns,
         queue: DeliveryQueue,
+        listings: Listings,
         destinations: Mapping[str, Destination],
         rules: Callable[[], Sequence[Rule]],
         clock: Callable[[], float],
@@ -87,6 +89,7 @@ class Routing:
         self._ledger = ledger
         self._turns = turns
         self._queue = queue
+        self._listings = listings
         self._destinations = destinations
         self._rules = rules
         self._clock = clock
@@ -168,6 +171,7 @@ class Routing:
         verdict: dict[str, object] = {"Rule": "", "Matched": True, "Send": list(destinations)}
         new = [self._by_hand(subject, name, facts.instances) for name in destinations]
         decision = NewDecision(level, resource_id, facts.owner_id, "ByHand", [verdict])
+        self._listings.keep(level, resource_id, facts.instances)
         made = self._journal.record(decision, new, None, self._clock())
         return Routed(made, [verdict], {instance.id for instance in facts.instances})
 
@@ -301,8 +305,9 @@ class Routing:
         delete_after = _groups(targets) if any(each.rule.delete_after_send for each in targets) else []
         new = NewDecision(facts.level, facts.id, facts.owner_id, asked.trigger, verdicts, delete_after)
         deliveries = [plan.delivery for plan in plans if plan.delivery is not None]
+        self._listings.keep(facts.level, facts.id, facts.instances)
         made = self._journal.record(new, deliveries, asked.position, self._clock())
-        seen = {instance.id for instance in facts.instances}
+        seen = facts.instance_ids
         return Routed(made, verdicts, seen, destinations=tuple(each.destination for each in deliveries))
 
     def _nothing(self, asked: Asked, why: str, facts: ResourceFacts | None) -> Routed:
@@ -310,7 +315,7 @@ class Routing:
         owner = asked.facts.id if facts is None else facts.owner_id
         decision = NewDecision(asked.facts.level, asked.facts.id, owner, asked.trigger, verdicts)
         self._journal.record(decision, [], asked.position, self._clock())
-        seen = {instance.id for instance in facts.instances} if facts else set()
+        seen = facts.instance_ids if facts else set()
         return Routed([], verdicts, seen, found=facts is not None)
 
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from dicom_router import index
 from dicom_router.deliveries.delivery import Delivery
 from dicom_router.deliveries.instance import Instance
+from dicom_router.listings import Listings
 from dicom_router.orthanc_rest import OrthancRest
+from dicom_router.rules import index
 from dicom_router.rules.keys import Key
 from dicom_router.rules.match import Match, compile_match
 from dicom_router.rules.rule import Rule, Send
@@ -63,14 +64,15 @@ def filter_of(rule: Rule, send: Send) -> Filter:
     return Filter(tuple(match for match, _ in said), tuple(spec for _, spec in said), rule.sample_every)
 
 
-def chosen(rest: OrthancRest, delivery: Delivery, at: float) -> tuple[list[Instance], int]:
+def chosen(rest: OrthancRest, delivery: Delivery, at: float, listings: Listings) -> tuple[list[Instance], int]:
     """The instances that a delivery is to bring at this time (epoch seconds), and how many its resource has.
 
     Raises OrthancError.
     """
     kept, now = _kept_filter(delivery, at)
     if kept.everything and delivery.level != "Patient":
-        instances = list_instances(rest, delivery.level, delivery.resource_id)
+        just_listed = listings.find(delivery.level, delivery.resource_id)
+        instances = list(just_listed or ()) or list_instances(rest, delivery.level, delivery.resource_id)
         return instances, len(instances)
     facts = ResourceFacts(rest, delivery.resource_id, delivery.level)
     return kept.choose(facts, now), len(facts.instances)

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
-from dicom_router import index
 from dicom_router.deliveries.delivery import Subject
 from dicom_router.deliveries.instance import Instance
 from dicom_router.orthanc_rest import NOT_FOUND, OrthancError, OrthancRest
+from dicom_router.rules import index
 from dicom_router.rules.facts import Facts
 from dicom_router.rules.keys import Key
 
@@ -101,10 +101,16 @@ class ResourceFacts:
         rows: list[Row] = self._rest.ask(
             "/tools/bulk-content", {"Resources": [self.id], "Level": "Instance", **PER_INSTANCE}
         )
-        if self.level != "Patient":
-            return rows
+        # A series may have begun since its siblings were asked for; it comes with the next look.
         kept = {row["ID"] for row in self.series}
         return [row for row in rows if row["ParentSeries"] in kept]
+
+    @cached_property
+    def instance_ids(self) -> set[str]:
+        """Orthanc's IDs of its instances. Series tell them, so that thousands need not be asked for to be counted."""
+        if self.level == "Instance" or not all("Instances" in row for row in self.series):
+            return {row["ID"] for row in self.rows}
+        return {instance_id for row in self.series for instance_id in row["Instances"]}
 
     @cached_property
     def _by_id(self) -> dict[str, Row]:
@@ -142,7 +148,7 @@ class ResourceFacts:
 
     def _counted_or_metadata(self, key: Key) -> Values | None:
         if key.name == "InstancesCount":
-            return (str(len(self.rows)),)
+            return (str(len(self.instance_ids)),)
         if key.name == "SeriesCount":
             return (str(len(self.series)),)
         if key.name in index.METADATA:

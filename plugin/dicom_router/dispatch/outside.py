@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from dicom_router.deliveries.delivery import Delivery
 from dicom_router.destination import Destination
+from dicom_router.listings import Listings
 from dicom_router.orthanc_rest import OrthancRest
 from dicom_router.transports.transport import Transport
 
@@ -21,4 +22,5 @@ class Outside:
     window: Callable[[Destination, float], float | None]  # when its window opens next: now, later, or never (None)
     closed: Callable[[], None]  # a delivery has ended
     log: Callable[[str], None]
+    listings: Listings
     clock: Callable[[], float] = time.time

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from dicom_router.deliveries.delivery import Delivery
 from dicom_router.deliveries.instance import Instance
+from dicom_router.listings import Listings
 from dicom_router.orthanc_rest import OrthancRest
 from dicom_router.selection import chosen
 from dicom_router.store.ledger import Ledger
@@ -27,12 +28,14 @@ def accepted_instances(rest: OrthancRest, ledger: Ledger, delivery: Delivery) ->
     return [instance for instance in instances if instance.digest in accepted]
 
 
-def prepare(rest: OrthancRest, ledger: Ledger, delivery: Delivery, aet: str, now: float) -> Prepared:
+def prepare(
+    rest: OrthancRest, ledger: Ledger, delivery: Delivery, aet: str, now: float, listings: Listings
+) -> Prepared:
     """Compare the resource with the ledger; what came from `aet`, the destination itself, is not sent back there.
 
     Raises OrthancError.
     """
-    instances, found = chosen(rest, delivery, now)
+    instances, found = chosen(rest, delivery, now, listings)
     known: set[bytes] = set()
     for study_id in {instance.study_id for instance in instances}:
         if delivery.renew:

@@ -110,9 +110,8 @@ class Sender:
             address = self._transport.address(sending.destination)
             self.peers[name] = resolve(*address) if address else set()
         try:
-            return prepare(
-                self._outside.rest, self._ledger, sending.delivery, sending.destination.aet, self._outside.clock()
-            )
+            outside, aet = self._outside, sending.destination.aet
+            return prepare(outside.rest, self._ledger, sending.delivery, aet, outside.clock(), outside.listings)
         except OrthancError as problem:
             return SendError.passing("OrthancError", str(problem))
 

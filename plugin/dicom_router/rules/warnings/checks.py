@@ -9,8 +9,8 @@ from functools import cached_property
 
 from dicom_router.deliveries.delivery import Priority
 from dicom_router.destination import Destination, Verify
-from dicom_router.index import is_indexed
 from dicom_router.problems import Problem
+from dicom_router.rules.index import is_indexed
 from dicom_router.rules.match import Match
 from dicom_router.rules.rule import Choice, Rule, Send
 from dicom_router.rules.schedule import both
