@@ -112,6 +112,7 @@ def test_lost_stable_events_of_series_and_patients_are_made_up_for(
         for name, trigger, modality in (("series", "StableSeries", "CT"), ("patient", "StablePatient", "MR"))
     ]
     router = start_router({"ARCHIVE": archive.node}, rules=rules, config={"StableAge": 3})
+    assert router.router_get("/status")["State"] == "Running"
     studies = [make_study(tmp_path / each, modality=each, instances=2) for each in ("CT", "MR")]
     send([path for study in studies for path in study.files], router.node)
     router.kill()

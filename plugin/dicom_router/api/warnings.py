@@ -2,6 +2,7 @@
 """The warnings about rules, as REST shows them: worked out when the rules change, and now and then."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 
 from dicom_router.api.services import Services
@@ -11,7 +12,16 @@ from dicom_router.problems import Problem
 from dicom_router.rules.rule import Origin, Rule
 from dicom_router.rules.warnings.checks import Surroundings, rule_warnings
 
-KEPT_SECONDS = 15.0  # schedules meet or not at any moment; Orthanc's modalities change rarely
+KEPT_SECONDS = 600.0  # reasoning about a thousand rules takes a second
+ASKED_SECONDS = 5.0  # Orthanc's modalities change rarely
+
+
+@dataclass(frozen=True)
+class _Kept:
+    rules: tuple[Rule, ...]
+    modalities: frozenset[str] | None
+    at: float
+    told: dict[str, list[Problem]]
 
 
 class RuleWarnings:
@@ -19,15 +29,16 @@ class RuleWarnings:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._kept: tuple[tuple[Rule, ...], float, dict[str, list[Problem]]] | None = None
+        self._kept: _Kept | None = None
+        self._asked: tuple[float, frozenset[str] | None] | None = None
 
     def active(self) -> dict[str, list[Problem]]:
         """By the names of the active rules; paths are below the rule."""
-        rules, now = tuple(self._services.shelf.all()), self._services.clock()
+        rules, modalities, now = tuple(self._services.shelf.all()), self._modalities(), self._services.clock()
         kept = self._kept
-        if kept is None or kept[0] != rules or not 0 <= now - kept[1] < KEPT_SECONDS:
-            kept = self._kept = (rules, now, self.of(rules))
-        return kept[2]
+        if kept is None or (kept.rules, kept.modalities) != (rules, modalities) or abs(now - kept.at) > KEPT_SECONDS:
+            kept = self._kept = _Kept(rules, modalities, now, self.of(rules))
+        return kept.told
 
     def of(self, rules: Sequence[Rule]) -> dict[str, list[Problem]]:
         """Of any rules, in the order in which they would be looked at."""
@@ -45,7 +56,13 @@ class RuleWarnings:
         ]
 
     def _modalities(self) -> frozenset[str] | None:
-        """What Orthanc knows now, which may be less than what its configuration said."""
+        """What Orthanc knows now, which may be less than what its configuration said; asked for now and then."""
+        now = self._services.clock()
+        if self._asked is None or abs(now - self._asked[0]) > ASKED_SECONDS:
+            self._asked = now, self._ask()
+        return self._asked[1]
+
+    def _ask(self) -> frozenset[str] | None:
         if self._services.rest is None:
             return None
         try:
