@@ -180,9 +180,16 @@ def test_what_ended_long_ago_is_forgotten_with_its_story(store: Store) -> None:
 
 
 def test_forgetting_goes_in_small_steps(store: Store) -> None:
-    for number in range(5):
+    for number in range(6):
         ended(store, Status.COMPLETED, f"s{number}")
     assert [store.history.prune(NOW + 1, limit=2) for _ in range(4)] == [2, 2, 1, 0]
+
+
+def test_no_delivery_gets_the_number_of_one_that_was_forgotten(store: Store) -> None:
+    newest = [ended(store, Status.COMPLETED, f"s{number}").id for number in range(3)][-1]
+    while store.history.prune(NOW + 1):
+        pass
+    assert enqueued(store, "another") > newest
 
 
 def test_a_delivery_made_again_tells_of_the_first(store: Store) -> None:

@@ -2,15 +2,19 @@
 """Sending by C-STORE as a modality does, byte for byte what is in the files."""
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pydicom.dataset import Dataset
 from pynetdicom import AE, _config, evt
+from pynetdicom.association import Association
 from pynetdicom.dsutils import split_dataset
 
 from .network import DicomNode, disable_nagle
+from .waiting import wait_until
 
 _config.LOG_HANDLER_LEVEL = "none"
 _config.STORE_SEND_CHUNKED_DATASET = True  # sends a file's bytes without decoding them
@@ -107,19 +111,37 @@ def _send_batch(batch: list[_File], to: DicomNode, calling: str, sent: Sent) -> 
         sent.error = "no association"
         return
     accepted = {(str(each.abstract_syntax), str(each.transfer_syntax[0])) for each in association.accepted_contexts}
-    for file in batch:
-        if file.context not in accepted:
-            sent.refused[file.uid] = None
-            continue
-        try:
-            answer = association.send_c_store(file.path)
-        except RuntimeError as error:
-            sent.error = str(error)
-            return
-        if not _note(file.uid, answer, sent):
-            association.abort()
-            return
+    with _no_other_reader(association):
+        for file in batch:
+            if file.context not in accepted:
+                sent.refused[file.uid] = None
+                continue
+            try:
+                answer = association.send_c_store(file.path)
+            except RuntimeError as error:
+                sent.error = str(error)
+                return
+            if not _note(file.uid, answer, sent):
+                association.abort()
+                return
     association.release()
+
+
+@contextmanager
+def _no_other_reader(association: Association) -> Iterator[None]:
+    """Keep the association's own thread from taking an answer that `send_c_store` waits for.
+
+    pynetdicom 3.0.4 pauses that thread for each C-STORE, but believes it paused when it is about to go on.
+    """
+    gate: Any = association._reactor_checkpoint
+    gate.set = lambda: None
+    gate.clear()
+    try:
+        wait_until(lambda: gate._cond._waiters, 10, "pynetdicom's thread has paused")
+        yield
+    finally:
+        del gate.set
+        gate.set()
 
 
 def _note(uid: str, answer: Dataset, sent: Sent) -> bool:

@@ -163,7 +163,10 @@ class _Compiler:
             return []
         texts = predicate.texts if isinstance(predicate, OneOf) else None
         negated = positive != name
-        return [Test(at, name, operand, key, predicate, negated, modifiers.of_all, modifiers.ignore_case, texts)]
+        signature = repr((at, name, operand, modifiers.of_all, modifiers.ignore_case))
+        return [
+            Test(at, name, operand, key, predicate, negated, modifiers.of_all, modifiers.ignore_case, texts, signature)
+        ]
 
 
 @dataclass(frozen=True, slots=True)

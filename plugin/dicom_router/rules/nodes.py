@@ -47,13 +47,17 @@ class Found(NamedTuple):
 
 
 class Seen:
-    """Facts at one moment, each asked for and taken apart once: a thousand rules ask for the same few keys."""
+    """Facts at one moment, each asked for and taken apart once: a thousand rules ask for the same few keys.
 
-    __slots__ = ("_facts", "_found")
+    `entries` keeps what was found out: many rules begin with the same condition.
+    """
+
+    __slots__ = ("_facts", "_found", "entries")
 
     def __init__(self, facts: Facts) -> None:
         self._facts = facts
         self._found: dict[str, Found] = {}
+        self.entries: dict[str, Entry] = {}
 
     def found(self, key: Key, now: datetime) -> Found:
         """The values of a key. `now` is the same in every call."""
@@ -84,9 +88,19 @@ class Test:
     of_all: bool
     ignore_case: bool = False
     texts: frozenset[str] | None = None  # all values for which the predicate holds, where these are few
+    signature: str = ""  # tests with the same one say the same of the same facts; empty for none
 
     def holds(self, facts: Seen, now: datetime, entries: list[Entry]) -> bool:
         """See Node."""
+        entry = facts.entries.get(self.signature)
+        if entry is None:
+            entry = self._entry(facts, now)
+            if self.signature:
+                facts.entries[self.signature] = entry
+        entries.append(entry)
+        return entry.matched
+
+    def _entry(self, facts: Seen, now: datetime) -> Entry:
         found = facts.found(self.key, now)
         texts = self.texts
         if texts is None or self.of_all:
@@ -94,8 +108,7 @@ class Test:
         else:
             matched = texts.isdisjoint(found.texts) is self.negated
         seen = found.first if len(found.texts) <= _SEEN_VALUES else self._decisive(found.texts, now)
-        entries.append(Entry(self.path, self.operator, self.expected, seen, matched))
-        return matched
+        return Entry(self.path, self.operator, self.expected, seen, matched)
 
     def _positive(self, texts: tuple[str, ...], now: datetime) -> bool:
         # A plain loop: any() and all() over a generator take twice the time of the usual few values.
