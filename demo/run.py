@@ -148,7 +148,7 @@ def _demonstrate(router: OrthancProcess, destinations: list[Orthanc], once: bool
             if arrived:
                 say(f"The study has arrived: {len(study.files)} images at each of {', '.join(DESTINATIONS)}.")
                 if not once:
-                    say("Send more to it as AE title MODALITY. Ctrl-C ends.")
+                    say("Send more to it at DICOM port 4242. Ctrl-C ends.")
             elif once and time.monotonic() > deadline:
                 raise DemoError(f"the study has not arrived within {ARRIVAL_SECONDS} s. Log:\n{router.log_tail()}")
         time.sleep(POLL_SECONDS)

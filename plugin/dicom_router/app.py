@@ -15,8 +15,8 @@ from dicom_router.cleanup import Cleanup, CleanupThread
 from dicom_router.config import Settings, neighbours, parse
 from dicom_router.dispatch.dispatcher import Dispatcher
 from dicom_router.dispatch.outside import Outside
+from dicom_router.global_properties import FIRST_START
 from dicom_router.index_mark import IndexMark
-from dicom_router.installation import FIRST_START
 from dicom_router.intake import Intake, IntakeThread
 from dicom_router.listings import Listings
 from dicom_router.location import SQLITE, database_path, owner

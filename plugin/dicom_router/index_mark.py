@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The router's mark in Orthanc's own index, by which it knows the index again."""
 
+from dicom_router.global_properties import INDEX_MARK
 from dicom_router.orthanc_host import OrthancHost
 
-PROPERTY = 5472  # a global property of Orthanc's index; see also installation.FIRST_START
 TEXT = "dicom-router reads this index"
 
 
@@ -15,9 +15,9 @@ class IndexMark:
 
     def is_ours(self) -> bool:
         """The router has read this index before."""
-        return self._host.global_property(PROPERTY) == TEXT
+        return self._host.global_property(INDEX_MARK) == TEXT
 
     def write(self) -> None:
         """From now on it has."""
         if not self.is_ours():
-            self._host.set_global_property(PROPERTY, TEXT)
+            self._host.set_global_property(INDEX_MARK, TEXT)

@@ -13,9 +13,6 @@ from pathlib import Path
 from typing import Any
 
 ROUTES = "/router(/.*)?"
-# The global property of Orthanc's index that holds where the very first start found the change log, until the router's
-# own database takes over.
-FIRST_START = 5471
 ChangeCallback = Callable[[int, int, str], None]
 
 
@@ -84,6 +81,8 @@ def _explain(orthanc: Any, problem: Exception) -> ChangeCallback:
 
 def _remember_first_start(orthanc: Any) -> None:
     """Should this be the very first start, the router begins here once it can; else its own database knows better."""
+    from dicom_router.global_properties import FIRST_START  # noqa: PLC0415 - see above
+
     try:
         if not orthanc.GetGlobalProperty(FIRST_START, ""):
             last = json.loads(orthanc.RestApiGet("/changes?last"))["Last"]

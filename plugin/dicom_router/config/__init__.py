@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The section `Router` of orthanc.json: its shape as models, its meaning as settings, all problems at once."""
+
+import zoneinfo
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, tzinfo
+from typing import Any
+
+import tzlocal
+
+from dicom_router.config.reading import mapping
+from dicom_router.config.rules import RuleReader
+from dicom_router.config.sections import DestinationSection, OptionsSection, RouterSection, RuleSection
+from dicom_router.config.settings import Neighbours, Settings, neighbours
+from dicom_router.destination import Destination
+from dicom_router.problems import Problem, nearest
+from dicom_router.rules.rule import Origin, Rule
+from dicom_router.rules.schedule import both
+
+__all__ = [
+    "DestinationSection",
+    "Neighbours",
+    "RouterSection",
+    "RuleParser",
+    "RuleSection",
+    "Settings",
+    "effective",
+    "neighbours",
+    "parse",
+]
+
+SEND_KEYS = frozenset({"Instances", "Transcode", "When", "From"})  # of a Send, beside a destination's options
+
+
+def parse(section: object, known: Neighbours) -> tuple[Settings | None, list[Problem]]:
+    """The settings of the section `Router`, or None and every problem in it."""
+    return _SectionReader(known).section(section)
+
+
+class RuleParser:
+    """Reads rules that come over REST, or out of the database; `problems` collects what is wrong with them."""
+
+    def __init__(self, known: Neighbours, destinations: Mapping[str, Destination], zone: tzinfo = UTC) -> None:
+        self._reader = RuleReader(known)
+        self._reader.zone = zone
+        self._reader.destinations = dict(destinations)
+
+    @property
+    def problems(self) -> list[Problem]:
+        """All of them so far."""
+        return self._reader.problems
+
+    @property
+    def destinations(self) -> Mapping[str, Destination]:
+        """Those given, and the modalities of Orthanc that the rules name beside them."""
+        return self._reader.destinations
+
+    def rule(self, body: object, path: str, version: int = 0) -> Rule | None:
+        """The rule; None when it has problems."""
+        return self._reader.rule(body, path, Origin.DATABASE, version)
+
+
+class _SectionReader(RuleReader):
+    """Reads the whole section."""
+
+    def section(self, section: object) -> tuple[Settings | None, list[Problem]]:
+        shape = self.model(RouterSection, section, "Router")
+        raw = mapping(section)
+        self.whole(raw)
+        if shape is not None:
+            self.retry = shape.retry.over(self.retry)
+            self.zone = _time_zone(shape.time_zone)
+        destinations = mapping(raw.get("Destinations"))
+        for name, entry in destinations.items():
+            self.destination(name, entry, f"Router.Destinations.{name}")
+        rules = self.rules(raw.get("Rules"), [*destinations])
+        if self.problems or shape is None:
+            return None, self.problems
+        settings = Settings(
+            shape.enable,
+            shape.database,
+            self.zone,
+            self.destinations,
+            rules,
+            shape.retention.history,
+            shape.patient_data,
+        )
+        return settings, []
+
+    def whole(self, raw: Mapping[str, Any]) -> None:
+        """What the shape does not tell; also when something else in the section is wrong."""
+        zone, database, alerts = raw.get("TimeZone"), raw.get("Database"), mapping(raw.get("Alerts"))
+        if isinstance(zone, str) and zone and zone not in zoneinfo.available_timezones():
+            hint = nearest(zone, zoneinfo.available_timezones())
+            self.tell("Router.TimeZone", f'"{zone}" is not an IANA time zone such as "Europe/Brussels".{hint}')
+        if isinstance(database, str) and database.startswith("postgresql:"):
+            self.not_yet("Router.Database", "A PostgreSQL database")
+        elif isinstance(database, str) and database and not database.startswith("sqlite:///"):
+            self.tell("Router.Database", 'must be empty, or like "sqlite:///path/to/router.db".')
+        for key in ("Webhook", "Email"):
+            if alerts.get(key):
+                self.not_yet(f"Router.Alerts.{key}", "An alert")
+
+
+def effective(destination: Destination, options: Mapping[str, Any], rule_schedule: object = None) -> Destination:
+    """The destination with the options of one `Send` and the schedule of its rule, both checked before."""
+    reader = RuleReader(Neighbours())
+    own = {key: value for key, value in options.items() if key not in SEND_KEYS}
+    shape = reader.model(OptionsSection, own, "")
+    changed = reader.with_options(destination, shape, "") if shape else destination
+    if rule_schedule:
+        changed = replace(changed, schedule=both(changed.schedule, reader.schedule(rule_schedule, "")))
+    return changed
+
+
+def _time_zone(name: str) -> tzinfo:
+    """The zone of that name, or the machine's; UTC for one that there is not."""
+    if not name:
+        return tzlocal.get_localzone()
+    return zoneinfo.ZoneInfo(name) if name in zoneinfo.available_timezones() else UTC

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Reading what a user wrote: all problems are collected, each with its path."""
+
+from collections.abc import Mapping
+from datetime import UTC, tzinfo
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from dicom_router.config.settings import Neighbours
+from dicom_router.deliveries.retry import RetryPolicy
+from dicom_router.destination import Destination
+from dicom_router.problems import Problem, nearest
+
+NOT_YET = "is not supported yet by this version of dicom-router"
+Shape = TypeVar("Shape", bound=BaseModel)
+
+
+class Reader:
+    """Collects the problems on its way."""
+
+    def __init__(self, known: Neighbours) -> None:
+        self.known = known
+        self.problems: list[Problem] = []
+        self.destinations: dict[str, Destination] = {}
+        self.retry = RetryPolicy()
+        self.zone: tzinfo = UTC  # what the tests of rules call now is told in it
+
+    def tell(self, path: str, message: str) -> None:
+        """One more problem."""
+        self.problems.append(Problem(path, message))
+
+    def not_yet(self, path: str, what: str) -> None:
+        """Something of the contract that is not built."""
+        self.tell(path, f"{what} {NOT_YET}.")
+
+    def model(self, kind: type[Shape], value: object, path: str) -> Shape | None:
+        """The value in its shape; None when it has another one, which is told."""
+        try:
+            return kind.model_validate(value)
+        except ValidationError as wrong:
+            for error in wrong.errors(include_url=False):
+                self.tell(path_of(path, error["loc"]), sentence(error, kind))
+        return None
+
+
+def mapping(value: object) -> dict[str, Any]:
+    """The value where it is a mapping, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def path_of(base: str, location: tuple[int | str, ...]) -> str:
+    """pydantic's place as a user looks for it: `Rules[2].Match`."""
+    return base + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in location)
+
+
+def sentence(error: Mapping[str, Any], kind: type[BaseModel]) -> str:
+    """pydantic's error in the words of the contract."""
+    if error["type"] == "extra_forbidden":
+        legal = [str(each.alias) for each in kind.model_fields.values()]
+        unknown = str(error["loc"][-1])
+        return f'Unknown key "{unknown}".{nearest(unknown, legal) or " Legal are: " + ", ".join(legal) + "."}'
+    if error["type"] == "missing":
+        return "is required."
+    if error["type"] == "value_error":
+        return str(error["ctx"]["error"])
+    if error["type"] == "literal_error":
+        return f"must be one of {error['ctx']['expected']}, not {error['input']!r}."
+    return f"{error['msg']}, not {error['input']!r}." if "input" in error else str(error["msg"])

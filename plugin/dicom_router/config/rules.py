@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Reading rules."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from pydantic.alias_generators import to_pascal
+
+from dicom_router.config.destinations import DestinationReader
+from dicom_router.config.reading import mapping
+from dicom_router.config.sections import RuleSection, SendSection
+from dicom_router.deliveries.delivery import Priority
+from dicom_router.rules.given import run_tests
+from dicom_router.rules.match import Match, compile_match
+from dicom_router.rules.rule import Choice, Origin, Rule, Send
+
+CHOICE_KEYS = frozenset({"To", "FirstOf", "OneOf", "By", "After", "AndWhenBack"})
+DEFAULT_AFTER = 600.0  # seconds
+LEAST_MEMBERS = 2
+# A rule sends what triggers it: what comes with a single instance is that instance (docs/decisions.md).
+OWN_LEVEL = {"StableStudy": "Study", "StableSeries": "Series", "StablePatient": "Patient", "NewInstance": "Instance"}
+
+
+class RuleReader(DestinationReader):
+    """Reads `Rules`."""
+
+    def rules(self, entries: object, destination_names: Sequence[str]) -> tuple[Rule, ...]:
+        """The rules of orthanc.json that have no problems."""
+        found: list[Rule] = []
+        names: set[str] = set()
+        for index, entry in enumerate(entries if isinstance(entries, list) else []):
+            path = f"Router.Rules[{index}]"
+            name = entry.get("Name") if isinstance(entry, dict) else None
+            if isinstance(name, str) and name in names:
+                self.tell(f"{path}.Name", f'There is a rule "{name}" already.')
+            names.add(str(name))
+            rule = self.rule(entry, path, Origin.CONFIG, 1, destination_names)
+            if rule is not None:
+                found.append(rule)
+        return tuple(found)
+
+    def rule(
+        self, entry: object, path: str, origin: Origin, version: int, destination_names: Sequence[str] = ()
+    ) -> Rule | None:
+        """A rule as a user wrote it; None when it has problems, which are collected."""
+        before = len(self.problems)
+        shape = self.model(RuleSection, entry, path)
+        raw = mapping(entry)
+        match = self._match(raw.get("Match", {}), f"{path}.Match")
+        names = {*destination_names, *self.destinations}
+        sends = [
+            self._send(each, f"{path}.Send[{index}]", names)
+            for index, each in enumerate(raw["Send"] if isinstance(raw.get("Send"), list) else [])
+        ]
+        if shape is None:
+            return None
+        if not sends:
+            self.tell(f"{path}.Send", "A rule needs at least one destination.")
+        schedule = self.schedule(shape.schedule, f"{path}.Schedule") if shape.schedule else None
+        instances = self._instances(shape.instances, f"{path}.Instances")
+        self._unsupported_in_rule(shape, path)
+        if match is not None:
+            self.problems += run_tests(match, shape.tests, f"{path}.Tests", datetime.now(self.zone))
+        if len(self.problems) > before or match is None:
+            return None
+        return Rule(
+            name=shape.name,
+            match=match,
+            sends=tuple(send for send in sends if send is not None),
+            source=raw,
+            origin=origin,
+            version=version,
+            enabled=shape.enabled,
+            schedule=schedule,
+            delay=shape.delay,
+            priority=Priority(shape.priority) if shape.priority else None,
+            stop=shape.stop,
+            trigger=shape.trigger,
+            level=shape.level or OWN_LEVEL[shape.trigger],
+            instances=instances,
+            sample_every=shape.sample == "Every",
+            delete_after_send=shape.delete_after_send,
+        )
+
+    def _match(self, spec: object, path: str) -> Match | None:
+        match, problems = compile_match(spec, path)
+        self.problems += problems
+        return match
+
+    def _instances(self, spec: object, path: str) -> Match | None:
+        """Which instances are sent; None for all of them."""
+        return self._match(spec, path) if spec else None
+
+    def _unsupported_in_rule(self, shape: RuleSection, path: str) -> None:
+        for key in ("modify", "anonymize", "process", "reroute"):
+            if getattr(shape, key):
+                self.not_yet(f"{path}.{to_pascal(key)}", to_pascal(key))
+        if shape.delete_after_send and shape.trigger in {"StablePatient", "NewInstance"}:
+            # A patient's other studies may be under way, and so may the rest of the instance's study.
+            self.tell(f"{path}.DeleteAfterSend", "goes with the triggers StableStudy and StableSeries only.")
+
+    def _send(self, entry: object, path: str, names: set[str]) -> Send | None:
+        if isinstance(entry, str):
+            return Send((entry,)) if self.target(entry, path, names) else None
+        shape = self.model(SendSection, entry, path)
+        if shape is None:
+            return None
+        for key in ("transcode", "when", "from_"):
+            if getattr(shape, key) is not None:
+                alias = to_pascal(key.rstrip("_"))
+                self.not_yet(f"{path}.{alias}", alias)
+        self.unsupported_options(shape, path)
+        if shape.schedule is not None:
+            self.schedule(shape.schedule, f"{path}.Schedule")
+        members = self._members(shape, path, names)
+        if members is None:
+            return None
+        options = {key: value for key, value in mapping(entry).items() if key not in CHOICE_KEYS}
+        return Send(
+            members[1],
+            options,
+            choice=members[0],
+            by_patient=shape.by == "Patient",
+            after=DEFAULT_AFTER if shape.after is None else shape.after,
+            and_when_back=bool(shape.and_when_back),
+            instances=self._instances(shape.instances, f"{path}.Instances"),
+        )
+
+    def _members(self, shape: SendSection, path: str, names: set[str]) -> tuple[Choice, tuple[str, ...]] | None:
+        """Whom an entry of Send names, and how it chooses among them."""
+        said: dict[Choice, list[str]] = {
+            choice: [value] if isinstance(value, str) else value
+            for choice, value in (
+                (Choice.ONLY, shape.to),
+                (Choice.FIRST_OF, shape.first_of),
+                (Choice.ONE_OF, shape.one_of),
+            )
+            if value is not None
+        }
+        if len(said) != 1:
+            self.tell(path, 'needs exactly one of "To", "FirstOf", "OneOf".')
+            return None
+        ((choice, members),) = said.items()
+        for key, needs in (("after", Choice.FIRST_OF), ("and_when_back", Choice.FIRST_OF), ("by", Choice.ONE_OF)):
+            if getattr(shape, key) is not None and choice is not needs:
+                self.tell(f"{path}.{to_pascal(key)}", f'goes with "{needs}" only.')
+        if choice is not Choice.ONLY and (len(members) < LEAST_MEMBERS or len(set(members)) < len(members)):
+            self.tell(f"{path}.{choice}", "needs at least two different destinations.")
+        place = f"{path}.{choice}"
+        known = [
+            self.target(name, place if choice is Choice.ONLY else f"{place}[{index}]", names)
+            for index, name in enumerate(members)
+        ]
+        return (choice, tuple(members)) if all(known) else None

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What a configuration that holds together comes to, and what it is held against."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
+from typing import Any
+
+from dicom_router.destination import Destination
+from dicom_router.rules.rule import Rule
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """What Orthanc's configuration knows of other systems. `modalities` maps a name to its AE title."""
+
+    modalities: Mapping[str, str] = field(default_factory=dict)
+    peers: frozenset[str] = frozenset()
+    dicom_web: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A configuration that holds together."""
+
+    enable: bool = True
+    database: str = ""
+    time_zone: tzinfo = UTC
+    destinations: Mapping[str, Destination] = field(default_factory=dict)
+    rules: tuple[Rule, ...] = ()
+    history: float = 90 * 86400.0  # seconds
+    patient_data: bool = True
+
+
+def neighbours(orthanc: Mapping[str, Any]) -> Neighbours:
+    """What Orthanc's own configuration says of modalities, peers and DICOMweb servers."""
+    modalities = {name: _aet_of(entry) for name, entry in (orthanc.get("DicomModalities") or {}).items()}
+    servers = (orthanc.get("DicomWeb") or {}).get("Servers") or {}
+    return Neighbours(modalities, frozenset(orthanc.get("OrthancPeers") or {}), frozenset(servers))
+
+
+def _aet_of(entry: object) -> str:
+    if isinstance(entry, list) and entry:
+        return str(entry[0])
+    return str(entry.get("AET", "")) if isinstance(entry, dict) else ""
