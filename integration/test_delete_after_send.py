@@ -7,7 +7,7 @@ from typing import Any
 
 from support.orthanc import Orthanc
 from support.router import Router
-from support.scripted_scp import ScriptedScp
+from support.scripted_scp import Rejection, ScriptedScp
 from support.store_scu import send
 from support.studies import make_study
 from support.waiting import wait_until
@@ -74,3 +74,27 @@ def test_a_study_of_which_an_instance_was_refused_is_kept(
     wait_until(lambda: router.get("/statistics")["CountInstances"] <= 5, 60, "the other study is deleted")
     assert router.get("/statistics")["CountStudies"] == 1
     assert len(archive.sop_instance_uids()) == 7
+
+
+def test_a_study_that_failed_to_reach_a_destination_of_another_trigger_is_kept(
+    start_orthanc: Callable[..., Orthanc],
+    start_scp: Callable[..., ScriptedScp],
+    start_router: Callable[..., Router],
+    tmp_path: Path,
+) -> None:
+    archive, second = start_orthanc("ARCHIVE"), start_scp("SECOND")
+    second.reject(Rejection.CALLED_AET)
+    rules = [
+        {"Name": "series", "Trigger": "StableSeries", "Match": {}, "Send": ["SECOND"]},
+        {"Name": "study", "Match": {}, "Send": ["ARCHIVE"], "DeleteAfterSend": True},
+    ]
+    router = start_router({"ARCHIVE": archive.node, "SECOND": second.node}, rules=rules)
+    study = make_study(tmp_path, instances=3, pixels=(16, 16))
+    send(study.files, router.node)
+    ended = {"ARCHIVE": "Completed", "SECOND": "Failed"}
+    router.wait_for_deliveries(lambda found: {each["Destination"]: each["Status"] for each in found} == ended, 60)
+    other = make_study(tmp_path / "other", instances=2, pixels=(16, 16))
+    second.reject(None)
+    send(other.files, router.node)
+    wait_until(lambda: router.get("/statistics")["CountStudies"] == 1, 60, "only the other study is deleted")
+    assert set(router.sop_instance_uids()) == set(study.sop_instance_uids)

@@ -295,3 +295,19 @@ def test_its_mistakes_have_their_places_too() -> None:
     parser = RuleParser(KNOWN, {})
     assert parser.rule({"Name": "x", "Match": {"Modalty": 1}, "Send": ["?"]}, "Rules[2]") is None
     assert {each.path for each in parser.problems} == {"Rules[2].Match.Modalty", "Rules[2].Send[0]"}
+
+
+def test_a_saved_rule_stays_active_when_time_has_overtaken_its_tests() -> None:
+    rule = {
+        "Name": "fresh",
+        "Match": {"StudyDate": {"NewerThan": "7d"}},
+        "Send": ["ARCHIVE"],
+        "Tests": [{"Given": {"StudyDate": "20010101"}, "Expect": True}],
+    }
+    known = Neighbours(modalities={"ARCHIVE": "ARCHIVE"})
+    refusing = RuleParser(known, {})
+    assert refusing.rule(rule, "Rule") is None
+    assert [problem.path for problem in refusing.problems] == ["Rule.Tests[0]"]
+    loading = RuleParser(known, {})
+    assert loading.saved_rule(rule, "Rule", 3) is not None
+    assert loading.problems == []

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The documentation says only what is true: its examples are read as users would have them read."""
 
+import argparse
 import configparser
 import json
 import re
@@ -15,14 +16,29 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pytest
 from pydantic import BaseModel
+from pydicom.data import get_testdata_file
 
 from dicom_router.api.http import ROOT, Endpoint
+from dicom_router.api.preview_schemas import BackfillBody, ImportBody, PreviewBody
 from dicom_router.api.routes import build
 from dicom_router.api.schemas import RuleBody, RulesBody
 from dicom_router.api.services import Services
-from dicom_router.config import DestinationSection, Neighbours, RouterSection, RuleSection, neighbours, parse
+from dicom_router.cli import main
+from dicom_router.cli_local import Outcome
+from dicom_router.config import (
+    DestinationSection,
+    Neighbours,
+    RouterSection,
+    RuleParser,
+    RuleSection,
+    effective,
+    neighbours,
+    parse,
+)
+from dicom_router.destination import Destination
 from dicom_router.rules.facts import TagFacts
 from dicom_router.rules.match import compile_match
+from dicom_router.rules.warnings.checks import Surroundings, rule_warnings
 
 REPOSITORY = Path(__file__).parents[1]
 PAGES = [REPOSITORY / "README.md", REPOSITORY / "CHANGELOG.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
@@ -181,12 +197,65 @@ TODAY = datetime(2026, 11, 22, 12, tzinfo=UTC)
         ("only reports and key objects", {"Modality": ["SR", "CT"]}, False),
         ("phantoms to quality assurance only", {"PatientID": "PHANTOM 12"}, True),
         ("phantoms to quality assurance only", {"PatientID": "12"}, False),
+        ("thin slices for planning", {"Modality": "CT", "SeriesDescription": "PLAN 1.0"}, True),
+        ("thin slices for planning", {"Modality": "CT", "SeriesDescription": "AX 5.0"}, False),
+        ("studies with a report", {"Modality": "SR"}, True),
+        ("all of a patient to oncology", {"RequestedProcedureDescription": ["CT head", "CT Staging"]}, True),
+        ("fluoroscopy at once", {"Modality": "XA"}, False),
+        ("thick slices only", {"Modality": "CT", "SliceThickness": ["1.25", "5.0"]}, True),
+        ("thick slices only", {"Modality": "CT", "SliceThickness": "1.25"}, False),
     ],
 )
 def test_example_matches_what_the_text_says(name: str, tags: dict[str, object], expected: bool) -> None:
     match, problems = compile_match(rules()[name]["Match"], "Match")
     assert match is not None, problems
     assert match.evaluate(TagFacts(tags), TODAY).matched is expected
+
+
+def destination(name: str, schedule: str = "") -> Destination:
+    plain = Destination(name, name, name)
+    return effective(plain, {}, schedule) if schedule else plain
+
+
+def warned(bodies: list[dict[str, object]], modalities: frozenset[str] | None = None) -> list[str]:
+    destinations = {name: destination(name) for name in MODALITIES.modalities} | {"NIGHT": destination("NIGHT", NIGHT)}
+    parser = RuleParser(MODALITIES, destinations)
+    read = [parser.rule({"Name": f"rule {index}", **body}, "") for index, body in enumerate(bodies)]
+    assert parser.problems == []
+    found = rule_warnings(
+        [rule for rule in read if rule is not None], Surroundings(destinations, effective, TODAY, modalities)
+    )
+    return [each.message for told in found.values() for each in told]
+
+
+NIGHT = "19:00-07:00"
+
+
+@pytest.mark.parametrize("name", sorted(rules()))
+def test_example_has_no_warnings(name: str) -> None:
+    assert warned([rules()[name]]) == []
+
+
+@pytest.mark.parametrize(
+    ("bodies", "modalities", "told"),
+    [
+        ([{"Match": {"Modality": {"In": ["CT"], "NotIn": ["CT"]}}}], None, "This rule never matches"),
+        ([{"Stop": True}, {"Match": {"Modality": "CT"}}], None, "This rule is never looked at"),
+        ([{}, {"Description": "again"}], None, "This rule does the same as"),
+        ([{"Match": {"Modality": "ct scanner"}}], None, "never holds"),
+        ([{"Instances": {"SliceThickness": 1}}], None, "is read from one instance of each series"),
+        ([{}], frozenset(), "Orthanc does not know the modality"),
+        ([{"Match": {"RemoteAET": "ARCHIVE"}}], None, "is not sent back there"),
+        ([{"Send": ["NIGHT"], "Schedule": "08:00-12:00"}], None, "are never open at the same time"),
+        ([{"DeleteAfterSend": True}], None, "DeleteAfterSend deletes what"),
+    ],
+)
+def test_warning_of_the_table_is_given(
+    bodies: list[dict[str, object]], modalities: frozenset[str] | None, told: str
+) -> None:
+    given = warned([{"Send": ["ARCHIVE"], **body} for body in bodies], modalities)
+    assert any(told in message for message in given), given
+    assert f"| {told} |" in text_of(REPOSITORY / "docs" / "rules.md")
 
 
 def test_schedules_of_the_table_are_understood() -> None:
@@ -221,9 +290,14 @@ def test_request_is_taken(request_: Request) -> None:
 def check_body(body: BaseModel, path: str) -> None:
     if isinstance(body, RuleBody):
         assert problems_of({"Name": unquote(path.rsplit("/", 1)[1])} | body.root) == []
-    elif isinstance(body, RulesBody):
+    elif isinstance(body, RulesBody | ImportBody):
         for rule in body.rules:
             assert problems_of(rule) == []
+    elif isinstance(body, PreviewBody):
+        assert problems_of({"Name": "Preview", **body.rule}) == []
+        assert sum(each is not None for each in (body.studies, body.last, body.tags)) == 1
+    elif isinstance(body, BackfillBody):
+        assert all(name.startswith("Study") for name in body.query)
 
 
 def test_address_exists() -> None:
@@ -236,6 +310,63 @@ def test_address_exists() -> None:
     for page, method, path in sorted(mentioned):
         methods = [method] if method else ["GET", "POST", "PUT", "DELETE"]
         assert any(find(each, path.replace("{id}", SOME_ID)) for each in methods), f"{page}: {method} {path}"
+
+
+# --- the command line -------------------------------------------------------------------------------------------------
+
+COMMANDS = [
+    (str(block), tuple(shlex.split(line.split(" > ")[0])[1:]))
+    for block in blocks()
+    for line in block.text.splitlines()
+    if block.kind == "sh" and line.startswith("dicom-router ")
+]
+
+
+@pytest.mark.parametrize(("place", "words"), COMMANDS)
+def test_command_is_understood(place: str, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dicom_router.cli._run", lambda options: Outcome([], None))
+    assert main(words) == 0, place
+
+
+def test_every_command_is_shown_and_no_other_is_mentioned(monkeypatch: pytest.MonkeyPatch) -> None:
+    commands = cli_commands(monkeypatch)
+    mentioned = {word for page in PAGES for word in re.findall(r"`dicom-router ([a-z]+)", prose_of(page))}
+    assert mentioned <= commands
+    shown = {word for _, words in COMMANDS for word in words if word in commands}
+    assert shown == commands
+    table = text_of(REPOSITORY / "docs" / "cli.md").split("\n## ")[0]
+    assert set(re.findall(r"^\| `([a-z]+)` \|", table, re.MULTILINE)) == commands
+
+
+def cli_commands(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    found: set[str] = set()
+
+    def choices(parser: argparse.ArgumentParser, *_: object) -> argparse.Namespace:
+        for action in parser._actions:  # argparse has no public list of them
+            found.update(action.choices or ())
+        raise SystemExit(0)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(argparse.ArgumentParser, "parse_args", choices)
+        with pytest.raises(SystemExit):
+            main([])
+    return found
+
+
+@pytest.mark.parametrize("command", ["check", "explain"])
+def test_command_prints_what_the_text_shows(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = [block for block in blocks() if block.page == "cli.md"]
+    at = next(index for index, block in enumerate(shown) if block.text.startswith(f"dicom-router {command} "))
+    words = [str(get_testdata_file(each)) if each.endswith(".dcm") else each for each in shlex.split(shown[at].text)]
+    monkeypatch.chdir(REPOSITORY)
+    assert main(words[1:]) == 0
+    assert (shown[at + 1].kind, shown[at + 1].text) == ("text", capsys.readouterr().out)
+
+
+def test_no_comment_waits_in_a_page() -> None:
+    assert [page.name for page in PAGES if "<!--" in prose_of(page)] == []
 
 
 # --- everything else -------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ arrives meanwhile is not among them and stays.
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
+from dicom_router.deliveries.delivery import Status
 from dicom_router.deliveries.instance import Instance
 from dicom_router.destination import Destination
 from dicom_router.orthanc_rest import OrthancError, OrthancRest
@@ -49,7 +50,10 @@ class Cleanup:
         if not self._rest.get(f"/studies/{wanted.study_id}")["IsStable"]:
             return  # more is coming
         instances = list_instances(self._rest, "Study", wanted.study_id)
-        completed = self._store.cleanups.completed(wanted.study_id)
+        last = self._store.cleanups.last_deliveries(wanted.study_id)
+        completed = {name: ended[0] for name, ended in last.items() if ended[1] is Status.COMPLETED}
+        if not _all_arrived(set(last), set(completed), wanted.groups):
+            return
         has = {name: self._store.ledger.accepted(wanted.study_id, name) for name in completed}
         safe = [each for each in instances if self._everywhere(each, wanted.groups, has)]
         if safe:
@@ -71,6 +75,12 @@ class Cleanup:
         self._log(f"study {study_id}: {text}")
         for delivery_id in deliveries:
             self._store.queue.remark(delivery_id, self._clock(), text)
+
+
+def _all_arrived(tried: set[str], completed: set[str], groups: Sequence[Sequence[str]]) -> bool:
+    """Every delivery of the study, whatever rule made it, reached its destination or another one of its FirstOf."""
+    stood_in = {name for group in groups if completed.intersection(group) for name in group}
+    return tried <= completed | stood_in
 
 
 class CleanupThread:

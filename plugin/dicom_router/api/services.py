@@ -72,7 +72,7 @@ class Services:
         """Make the rules of the database the active ones; one that no longer holds together is told in `warnings`."""
         parser = self.rule_parser()
         kept = self.need_store().rule_book.living()
-        rules = [parser.rule(each.body, f"Rules.{each.name}", each.version) for each in kept]
+        rules = [parser.saved_rule(each.body, f"Rules.{each.name}", each.version) for each in kept]
         self.warnings = [*self.configured_warnings, *parser.problems]
         self.add_destinations(parser.destinations)
         self.shelf.replace_kept(rule for rule in rules if rule is not None)

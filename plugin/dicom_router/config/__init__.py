@@ -57,8 +57,16 @@ class RuleParser:
         return self._reader.destinations
 
     def rule(self, body: object, path: str, version: int = 0) -> Rule | None:
-        """The rule; None when it has problems."""
+        """The rule; None when it has problems, a failing one of its Tests among them."""
         return self._reader.rule(body, path, Origin.DATABASE, version)
+
+    def saved_rule(self, body: object, path: str, version: int) -> Rule | None:
+        """A rule that passed its Tests when it was saved; one that tells of "now" may not pass them any more."""
+        self._reader.testing = False
+        try:
+            return self._reader.rule(body, path, Origin.DATABASE, version)
+        finally:
+            self._reader.testing = True
 
 
 class _SectionReader(RuleReader):

@@ -24,6 +24,7 @@ class Reader:
         self.problems: list[Problem] = []
         self.destinations: dict[str, Destination] = {}
         self.retry = RetryPolicy()
+        self.testing = True  # the Tests of rules are run
         self.zone: tzinfo = UTC  # what the tests of rules call now is told in it
 
     def tell(self, path: str, message: str) -> None:

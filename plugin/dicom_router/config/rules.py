@@ -59,7 +59,7 @@ class RuleReader(DestinationReader):
         schedule = self.schedule(shape.schedule, f"{path}.Schedule") if shape.schedule else None
         instances = self._instances(shape.instances, f"{path}.Instances")
         self._unsupported_in_rule(shape, path)
-        if match is not None:
+        if match is not None and self.testing:
             self.problems += run_tests(match, shape.tests, f"{path}.Tests", datetime.now(self.zone))
         if len(self.problems) > before or match is None:
             return None

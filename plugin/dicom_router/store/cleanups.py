@@ -27,8 +27,11 @@ class Cleanups:
         self._database = database
 
     def want(self, study_id: str, groups: Sequence[Sequence[str]], now: float) -> None:
-        """Delete the study when it is safe."""
-        replace(Cleanup, study_id=study_id, groups=json.dumps([list(group) for group in groups]), asked_at=now)
+        """Delete the study when it is safe. What an earlier look wanted still counts: it may have had other rules."""
+        row = Cleanup.get_or_none(Cleanup.study_id == study_id)
+        wanted = json.loads(row.groups) if row else []
+        wanted += [list(group) for group in groups if list(group) not in wanted]
+        replace(Cleanup, study_id=study_id, groups=json.dumps(wanted), asked_at=now)
 
     def wanted(self) -> list[WantedCleanup]:
         """All, oldest first."""
@@ -47,13 +50,11 @@ class Cleanups:
             waiting = Delivery.select().where(Delivery.study_id == study_id, Delivery.status.in_(sorted(OPEN)))
             return not waiting.exists()
 
-    def completed(self, study_id: str) -> dict[str, int]:
-        """The destinations whose last delivery of the study was Completed, with the ID of that delivery."""
+    def last_deliveries(self, study_id: str) -> dict[str, tuple[int, Status]]:
+        """By destination, the ID of the last delivery of the study and how it ended."""
         with session(self._database):
             last = (
                 Delivery.select(fn.MAX(Delivery.id)).where(Delivery.study_id == study_id).group_by(Delivery.destination)
             )
-            ended = Delivery.select(Delivery.destination, Delivery.id).where(
-                Delivery.id.in_(last), Delivery.status == Status.COMPLETED
-            )
-            return dict(rows(ended.tuples()))
+            ended = Delivery.select(Delivery.destination, Delivery.id, Delivery.status).where(Delivery.id.in_(last))
+            return {name: (delivery_id, Status(status)) for name, delivery_id, status in rows(ended.tuples())}
