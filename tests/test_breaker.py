@@ -66,7 +66,7 @@ def test_only_one_is_tried_at_a_time() -> None:
     assert not breaker.may_try(NOW)
 
 
-def test_probes_come_after_15_then_30_then_every_60_seconds() -> None:
+def test_probes_come_after_15_then_30_then_every_50_seconds() -> None:
     breaker = held()
     pauses, at = [], NOW
     for _ in range(5):
@@ -75,7 +75,7 @@ def test_probes_come_after_15_then_30_then_every_60_seconds() -> None:
         pauses.append(breaker.probe_at - at)
         at = breaker.probe_at
         assert not breaker.probed(at, "still refused")
-    assert pauses == [15, 30, 60, 60, 60]
+    assert pauses == [15, 30, 50, 50, 50]
 
 
 def test_only_one_probe_is_under_way() -> None:

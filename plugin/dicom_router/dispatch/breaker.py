@@ -3,14 +3,14 @@
 
 A destination that has just accepted an instance is proven and gets lanes. One that has not, or that broke off, must
 first accept one instance on a way that takes no lane (`may_try`). Three failures in a row at connection level hold
-it: nothing is sent, and it is probed after 15 s, then 30, then every 60; a probe that succeeds allows a try.
+it: nothing is sent, and it is probed after 15 s, then 30, then every 50; a probe that succeeds allows a try.
 """
 
 from dataclasses import dataclass
 
 FAILURES_TO_HOLD = 3
 FIRST_PROBE = 15.0
-LAST_PROBE = 60.0
+LAST_PROBE = 50.0  # with the time that a probe takes, a destination that is back is found within a minute
 PROVEN_FOR = 300.0  # seconds that an accepted instance vouches for the destination
 
 
