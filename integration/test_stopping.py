@@ -74,9 +74,24 @@ def paused(router: Router, pacs: ScriptedScp, folder: Path) -> None:
     router.wait_for_deliveries(lambda found: len(found) == 1)
 
 
+def sending_slowly(router: Router, pacs: ScriptedScp, folder: Path) -> None:
+    pacs.slow = 0.3
+    send_study(router, folder)
+    pacs.wait_for(3)
+
+
+def hanging_in_the_middle(router: Router, pacs: ScriptedScp, folder: Path) -> None:
+    for number in range(10, 60):
+        pacs.on_store(Misbehaviour.HANG, at=number)
+    send_study(router, folder)
+    wait_until(lambda: pacs.waiting == 2, 30, "a C-STORE hangs in both associations")
+
+
 STATES = (
     nothing,
     all_sent,
+    sending_slowly,
+    hanging_in_the_middle,
     hanging_in_the_first_store,
     connecting_to_a_black_hole,
     held,

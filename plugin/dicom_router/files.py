@@ -52,7 +52,7 @@ class Files:
         """The IDs of the studies, in the order of the files."""
         return list(dict.fromkeys(file.study for file in self._files))
 
-    def get(self, path: str) -> Any:
+    def get(self, path: str, timeout: float = 60.0) -> Any:  # noqa: ARG002
         """Resources, metadata and tags."""
         parts = path.split("?", maxsplit=1)[0].strip("/").split("/")
         mine = [file for file in self._files if parts[1] in (file.study, file.series, file.id)]

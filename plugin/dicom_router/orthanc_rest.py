@@ -45,7 +45,7 @@ class OrthancRest(Protocol):
 
     holds_interpreter: bool
 
-    def get(self, path: str) -> Any:
+    def get(self, path: str, timeout: float = 60.0) -> Any:
         """GET; raises OrthancError."""
 
     def ask(self, path: str, body: object) -> Any:
@@ -82,8 +82,8 @@ class HttpRest:
         self._context = context
         self._pool = urllib3.PoolManager(maxsize=connections, ssl_context=context)
 
-    def get(self, path: str) -> Any:
-        return _decode(self.get_bytes(path))
+    def get(self, path: str, timeout: float = 60.0) -> Any:
+        return _decode(self._request(self._pool, "GET", path, timeout=timeout))
 
     def get_bytes(self, path: str) -> bytes:
         return self._request(self._pool, "GET", path)
@@ -141,7 +141,7 @@ class SdkRest:
     def __init__(self, host: OrthancHost) -> None:
         self._host = host
 
-    def get(self, path: str) -> Any:
+    def get(self, path: str, timeout: float = 60.0) -> Any:  # noqa: ARG002 - the SDK has no time limit
         return _decode(self.get_bytes(path))
 
     def get_bytes(self, path: str) -> bytes:

@@ -88,7 +88,11 @@ class Settling:
 
     def next_look(self) -> float | None:
         """When the own timer wants to look next."""
-        return min((quiet.look_at for quiet in self._quiet.values()), default=None)
+        times = [quiet.look_at for quiet in self._quiet.values()]
+        if self._unsettled:
+            _, read_at = next(iter(self._unsettled.values()))
+            times.append(read_at + self._stable_age + GRACE_SECONDS)
+        return min(times, default=None)
 
     def forget_before(self, seq: int) -> None:
         """Everything up to here is settled."""

@@ -87,6 +87,13 @@ class FakeTransport:
                 return JobReport(JobState.GONE, 0)
             return JobReport(job.state, job.accepted, job.error)
 
+    def pause(self, job_id: str, count: int) -> JobReport | None:
+        with self._lock:
+            job = self.jobs.get(job_id)
+            if job is not None and job.state is JobState.RUNNING:
+                job.state, job.error = JobState.FAILURE, CANCELED
+        return self.report(job_id, count)
+
     def cancel(self, job_id: str) -> None:
         with self._lock:
             job = self.jobs.get(job_id)

@@ -5,6 +5,8 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+INTERRUPTED = "Interrupted"  # the code of what was under way when the router ended
+
 
 class ErrorClass(StrEnum):
     """Whether trying again makes sense."""
@@ -33,7 +35,7 @@ class SendError:
     @classmethod
     def interrupted(cls) -> "SendError":
         """The router ended while it was sending."""
-        return cls.passing("Interrupted", "The router was restarted while it was sending.")
+        return cls.passing(INTERRUPTED, "The router was restarted while it was sending.")
 
     @classmethod
     def refusal(cls, code: str, message: str) -> "SendError":

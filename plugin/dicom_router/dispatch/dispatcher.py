@@ -182,20 +182,18 @@ class Dispatcher:
     # Stopping
 
     def _shut_down(self) -> None:
-        for sending in self._sender.active:
-            self._sender.end(sending)
-        if not self._drain(STOP_GRACE_SECONDS):
-            hang_up({peer for peers in self._sender.peers.values() for peer in peers})
-            self._drain(HANG_UP_SECONDS)
-        self._closing.give_back(self._sender.active, self._outside.clock())
-
-    def _drain(self, seconds: float) -> bool:
-        """Wait for what is on its way. True when all of it has ended."""
-        deadline = time.monotonic() + seconds
-        while self._busy() and time.monotonic() < deadline:
+        # Orthanc tells us of its stop while it holds what the end of a job needs, and the end of a job holds the
+        # registry of jobs (SignalJobFailure under JobsRegistry's mutex waits for OrthancPlugins' change callback):
+        # once one has ended, no call about jobs is answered until we have stopped. Paused jobs tell nobody.
+        deadline = time.monotonic() + STOP_GRACE_SECONDS
+        while self._sender.pause() and self._busy() and time.monotonic() < deadline:
             self._workers.receive(0.02)
-            self._sender.poll()
-        return not self._busy()
+        if self._busy():
+            hang_up({peer for peers in self._sender.peers.values() for peer in peers})
+            deadline = time.monotonic() + HANG_UP_SECONDS
+            while self._health.probing() and time.monotonic() < deadline:
+                self._workers.receive(0.02)
+        self._closing.give_back(self._sender.active, self._outside.clock())
 
     def _busy(self) -> bool:
         return self._health.probing() or any(sending.chunks or sending.verifying for sending in self._sender.active)

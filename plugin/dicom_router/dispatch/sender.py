@@ -4,9 +4,9 @@
 import uuid
 from functools import partial
 
-from dicom_router.deliveries.delivery import Priority, Reason
+from dicom_router.deliveries.delivery import Delivery, Priority, Reason
 from dicom_router.deliveries.instance import Instance
-from dicom_router.deliveries.outcome import SendError
+from dicom_router.deliveries.outcome import INTERRUPTED, SendError
 from dicom_router.dispatch.hang_up import resolve
 from dicom_router.dispatch.health import Blocked, Health
 from dicom_router.dispatch.lanes import Candidate, next_destination
@@ -21,6 +21,13 @@ from dicom_router.transports.transport import JobReport, JobState
 
 NEVER_OPENS_RECHECK = 86400.0  # seconds
 LARGEST_TRY = 64 * 1024 * 1024  # bytes; a larger instance is not copied through this process
+
+
+def arrived_before(delivery: Delivery, unsent: int) -> int:
+    """How many instances earlier attempts have sent; after a crash the ledger knows of more than the delivery does."""
+    if delivery.error_code != INTERRUPTED:
+        return delivery.instances_sent
+    return max(delivery.instances_sent, delivery.instances_count - delivery.instances_refused - unsent)
 
 
 class Sender:
@@ -123,6 +130,7 @@ class Sender:
             text = "The resource was deleted from Orthanc before it was sent."
             sending.ending = SendError.refusal("ResourceDeleted", text)
         else:
+            sending.sent = arrived_before(sending.delivery, len(result.unsent))
             sending.take_up(result.unsent)
             count = sending.sent + sending.refused + len(result.unsent)
             self._queue.listed(sending.delivery, count, sum(instance.size for instance in result.unsent))
@@ -234,6 +242,17 @@ class Sender:
             self._queue.refused(sending.delivery, refused, error, self._outside.clock())
 
     # Ending early
+
+    def pause(self) -> bool:
+        """The router stops: pause every job, and note how far it came. False when Orthanc does not answer any more."""
+        for sending in self.active:
+            sending.ending = sending.ending or Reason.QUEUED
+            for chunk in [chunk for chunk in sending.chunks if chunk.job_id]:
+                report = self._transport.pause(chunk.job_id, len(chunk.instances))
+                if report is None:
+                    return False
+                self._look(sending, chunk, report)
+        return True
 
     def withdraw(self, now: float) -> None:
         """Start nothing more for a destination that was paused or held, or whose window has closed, meanwhile."""

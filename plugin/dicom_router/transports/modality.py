@@ -21,10 +21,12 @@ from dicom_router.deliveries.outcome import (
     dimse_status,
 )
 from dicom_router.destination import Destination
-from dicom_router.orthanc_rest import OrthancError, OrthancRest
+from dicom_router.orthanc_rest import OrthancError, OrthancRest, OrthancUnreachableError
 from dicom_router.transports.rejection import why_rejected
 from dicom_router.transports.transport import JobReport, JobState, Wait
 
+PAUSED = "Paused"
+STOP_TIMEOUT = 0.25  # seconds, tried four times
 PROBE_TIMEOUT = 4  # seconds; a destination that needs longer to answer an echo would not keep up with sending
 STRAIGHT_TIMEOUT = 300.0  # seconds; the modality's own timeouts end it much earlier
 
@@ -63,6 +65,19 @@ class ModalityTransport:
             if problem.not_found:
                 return JobReport(JobState.GONE, 0)
             return JobReport(JobState.RUNNING, 0)  # Orthanc did not say; ask again
+        if job["State"] == PAUSED:  # by hand; the rest is sent by another job, so this one must not be resumed
+            self.cancel(job_id)
+        return read_job(job, count)
+
+    def pause(self, job_id: str, count: int) -> JobReport | None:
+        try:
+            job = self._rest.get(f"/jobs/{job_id}", timeout=STOP_TIMEOUT)
+            if job["State"] in {"Pending", "Running"}:
+                self._rest.post(f"/jobs/{job_id}/pause", {}, timeout=STOP_TIMEOUT)
+        except OrthancUnreachableError:
+            return None
+        except OrthancError:
+            return JobReport(JobState.RUNNING, 0)  # it has ended just now
         return read_job(job, count)
 
     def cancel(self, job_id: str) -> None:
@@ -164,18 +179,24 @@ def read_job(job: dict[str, Any], count: int) -> JobReport:
     done = round(job["Progress"] * count / 100)
     state = job["State"]
     if state == "Success":
-        if int(job["Content"]["InstancesCount"]) < count:
-            # Orthanc 1.12.11 and later accept a job for instances that are gone, and call it a success.
-            text = "Orthanc's job had fewer instances than were asked for."
-            return JobReport(
-                JobState.FAILURE, 0, SendError(ErrorClass.TRANSIENT, Scope.ASSOCIATION, "JobIncomplete", text)
-            )
-        return JobReport(JobState.SUCCESS, count)
-    if state != "Failure":
-        return JobReport(JobState.RUNNING, done)
+        return _success(job, count)
+    if state == PAUSED:
+        return JobReport(JobState.FAILURE, done, SendError.passing("JobPaused", "Orthanc's job was paused."))
+    return _failure(job, done) if state == "Failure" else JobReport(JobState.RUNNING, done)
+
+
+def _success(job: dict[str, Any], count: int) -> JobReport:
+    if int(job["Content"]["InstancesCount"]) < count:
+        # Orthanc 1.12.11 and later accept a job for instances that are gone, and call it a success.
+        text = "Orthanc's job had fewer instances than were asked for."
+        error = SendError(ErrorClass.TRANSIENT, Scope.ASSOCIATION, "JobIncomplete", text)
+        return JobReport(JobState.FAILURE, 0, error)
+    return JobReport(JobState.SUCCESS, count)
+
+
+def _failure(job: dict[str, Any], done: int) -> JobReport:
     if job["ErrorCode"] == ORTHANC_CANCELED_JOB:
-        error = SendError(ErrorClass.TRANSIENT, Scope.INSTANCE, "JobCanceled", "Orthanc's job was canceled.")
-        return JobReport(JobState.FAILURE, done, error)
+        return JobReport(JobState.FAILURE, done, SendError.passing("JobCanceled", "Orthanc's job was canceled."))
     details = job.get("ErrorDetails", "")
     status = dimse_status(details, _payload_status(job.get("ErrorPayload")))
     if status is not None and accepted(status):

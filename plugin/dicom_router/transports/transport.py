@@ -41,6 +41,9 @@ class Transport(Protocol):
     def report(self, job_id: str, count: int) -> JobReport:
         """How a job of `count` instances stands."""
 
+    def pause(self, job_id: str, count: int) -> JobReport | None:
+        """End a job after the instance that it is sending, silently; how it stands, None when Orthanc does not say."""
+
     def cancel(self, job_id: str) -> None:
         """End a job after the instance that it is sending."""
 
