@@ -190,7 +190,7 @@ def test_refused_instances_in_a_row_do_not_end_the_attempt(delivery: Delivery) -
 
 def test_a_later_attempt_begins_elsewhere_than_the_one_before(delivery: Delivery) -> None:
     unsent = [instance(number) for number in range(10)]
-    attempt = Sending(replace(delivery, attempts=2), destination("A"))
+    attempt = Sending(replace(delivery, attempts=2, error_code="0xA700"), destination("A"))
     attempt.take_up(unsent)
     assert list(attempt.pending) == [*unsent[3:], *unsent[:3]]
 

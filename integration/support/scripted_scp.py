@@ -183,9 +183,7 @@ class ScriptedScp:
         server.shutdown()
         self._release.set()
         self._release = threading.Event()
-        for association in server.active_associations:
-            association.abort()
-        wait_until(lambda: not server.active_associations, STOP_SECONDS, f"{self.node.aet} has closed its associations")
+        wait_until(lambda: _abort_all(server), STOP_SECONDS, f"{self.node.aet} has closed its associations")
 
     def black_hole(self) -> None:
         """Accept TCP connections from now on and never answer anything."""
@@ -314,3 +312,10 @@ class ScriptedScp:
 
 def _storage_contexts() -> list[PresentationContext]:
     return [build_context(uid, list(AllTransferSyntaxes)) for uid in _STORAGE_CLASSES.values()]
+
+
+def _abort_all(server: ThreadedAssociationServer) -> bool:
+    """True when no association is open; one that was just being made is not heard of before it is."""
+    for association in server.active_associations:
+        association.abort()
+    return not server.active_associations

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from dicom_router.deliveries.delivery import Delivery, Reason
 from dicom_router.deliveries.instance import Instance
-from dicom_router.deliveries.outcome import RETRY_ONCE, Scope, SendError
+from dicom_router.deliveries.outcome import INTERRUPTED, RETRY_ONCE, Scope, SendError
 from dicom_router.destination import Destination
 
 LARGEST_CHUNK = 100  # beyond, a failed job's progress no longer tells where it stopped
@@ -78,8 +78,9 @@ class Sending:
         return taken
 
     def take_up(self, unsent: Sequence[Instance]) -> None:
-        """These are to be sent. A later attempt begins elsewhere than the one before, which may have met bad ones."""
-        begin = STRIKES * max(0, self.delivery.attempts - 1) % max(1, len(unsent))
+        """These are to be sent. After a failed attempt the next begins elsewhere: that one may have met bad ones."""
+        failed = self.delivery.error_code not in {"", INTERRUPTED}
+        begin = STRIKES * (self.delivery.attempts - 1) % max(1, len(unsent)) if failed else 0
         self.pending.extend([*unsent[begin:], *unsent[:begin]])
         self.prepared = True
 
