@@ -118,3 +118,30 @@ def test_a_destination_that_hangs_in_a_store_does_not_delay_another(
     assert good.received == Counter(study.sop_instance_uids + second.sop_instance_uids)
     assert hanging.waiting > 0
     assert hanging.received == Counter()
+
+
+def test_of_1000_instances_three_are_refused_one_is_put_off_twice_and_all_others_arrive_once(
+    start_router: StartRouter, pacs: ScriptedScp, tmp_path: Path
+) -> None:
+    section = {"Destinations": {"PACS": {"Modality": "PACS", "Associations": 4}}}
+    router = start_router({"PACS": pacs.node}, section=section)
+    study = make_study(tmp_path, instances=1000, pixels=(16, 16))
+    refused = {study.sop_instance_uids[number] for number in (0, 499, 998)}
+    for uid in refused:
+        pacs.on_store(0xC000, uid=uid)
+    pacs.on_store(0xA700, uid=study.sop_instance_uids[700], times=2)
+    assert len(send(study.files, router.node).acknowledged) == 1000
+    delivery = ended(router, "Warning", 120)
+    assert pacs.received == Counter(set(study.sop_instance_uids) - refused)
+    assert {each["SOPInstanceUID"] for each in delivery["RefusedInstances"]} == refused
+    assert (delivery["InstancesSent"], delivery["InstancesRefused"]) == (997, 3)
+
+
+def test_resend_missing_sends_only_what_was_refused(router: Router, pacs: ScriptedScp, tmp_path: Path) -> None:
+    study = make_study(tmp_path, instances=20)
+    pacs.on_store(0xC000, uid=study.sop_instance_uids[7], times=1)
+    send(study.files, router.node)
+    delivery = ended(router, "Warning")
+    router.router_post(f"/history/{delivery['ID']}/resend", {"Instances": "Missing"})
+    router.wait_for_deliveries(lambda found: [each["Status"] for each in found] == ["Completed", "Warning"], 30)
+    assert pacs.received == Counter(study.sop_instance_uids)
