@@ -5,9 +5,9 @@ A study is not deleted as such: the instances that were just compared with the l
 arrives meanwhile is not among them and stays.
 """
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
 
+from dicom_router.bell import BellThread
 from dicom_router.deliveries.delivery import Status
 from dicom_router.deliveries.instance import Instance
 from dicom_router.destination import Destination
@@ -83,40 +83,21 @@ def _all_arrived(tried: set[str], completed: set[str], groups: Sequence[Sequence
     return tried <= completed | stood_in
 
 
-class CleanupThread:
+class CleanupThread(BellThread):
     """Looks when a delivery has ended, and now and then."""
 
     def __init__(self, cleanup: Cleanup, store: Store, log: Callable[[str], None]) -> None:
+        super().__init__("router-cleanup")
         self._cleanup = cleanup
         self._store = store
         self._log = log
-        self._bell = threading.Event()
-        self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="router-cleanup")
 
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def ring(self) -> None:
-        """A delivery has ended."""
-        self._bell.set()
-
-    def stop(self) -> None:
-        """End."""
-        self._stopping = True
-        self._bell.set()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def _run(self) -> None:
-        with session(self._store.database):
-            while not self._stopping:
-                self._bell.clear()
-                try:
-                    self._cleanup.look()
-                except OrthancError as problem:
-                    self._log(f"studies could not be deleted after sending and will be later: {problem}")
-                except Exception as problem:  # noqa: BLE001 - deleting later is safe, not looking again is not
-                    self._log(f"deleting after sending met an unexpected error and goes on: {problem!r}")
-                self._bell.wait(LOOK_AGAIN_SECONDS)
+    def _round(self) -> float:
+        try:
+            with session(self._store.database):
+                self._cleanup.look()
+        except OrthancError as problem:
+            self._log(f"studies could not be deleted after sending and will be later: {problem}")
+        except Exception as problem:  # noqa: BLE001 - deleting later is safe, not looking again is not
+            self._log(f"deleting after sending met an unexpected error and goes on: {problem!r}")
+        return LOOK_AGAIN_SECONDS

@@ -7,10 +7,10 @@ every NewInstance row stays unsettled here until its study has been looked at la
 too long gets the router's own quiet timer. `Position.settled_seq` makes that survive a crash.
 """
 
-import threading
 from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
+from dicom_router.bell import BellThread
 from dicom_router.orthanc_rest import OrthancRest
 from dicom_router.settling import KINDS, PAGE, RETRY_SECONDS, STUDY, Settling
 from dicom_router.store.journal import Position
@@ -176,43 +176,23 @@ class Intake:
             settling.forget_before(position.settled_seq)
 
 
-class IntakeThread:
+class IntakeThread(BellThread):
     """Polls at the doorbell, and now and then without it."""
 
     def __init__(self, intake: Intake, clock: Callable[[], float], log: Callable[[str], None]) -> None:
+        super().__init__("router-intake")
         self._intake = intake
         self._clock = clock
         self._log = log
-        self._bell = threading.Event()
-        self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="router-intake")
+        self._begun = False
 
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def ring(self) -> None:
-        """Something is new in the change log."""
-        self._bell.set()
-
-    def stop(self) -> None:
-        """End after the study that is being looked at."""
-        self._stopping = True
-        self._bell.set()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def _run(self) -> None:
-        begun = False
-        while not self._stopping:
-            self._bell.clear()
-            pause = RETRY_SECONDS
-            try:
-                now = self._clock()
-                if not begun:
-                    self._intake.begin(now)
-                    begun = True
-                pause = self._intake.poll(now) - self._clock()
-            except Exception as problem:  # noqa: BLE001 - the position was not moved; the next round reads again
-                self._log(f"the change log could not be read and will be again: {problem!r}")
-            self._bell.wait(max(pause, 0.05))
+    def _round(self) -> float:
+        try:
+            now = self._clock()
+            if not self._begun:
+                self._intake.begin(now)
+                self._begun = True
+            return self._intake.poll(now) - self._clock()
+        except Exception as problem:  # noqa: BLE001 - the position was not moved; the next round reads again
+            self._log(f"the change log could not be read and will be again: {problem!r}")
+            return RETRY_SECONDS

@@ -361,12 +361,6 @@ class DeliveryQueue:
                 message=error.message,
             ).execute()
 
-    def get(self, delivery_id: int) -> Delivery | None:
-        """One delivery, or None."""
-        with session(self._database):
-            row = ROW.select().where(ROW.id == delivery_id).dicts().first()
-            return to_delivery(row) if row else None
-
     def remark(self, delivery_id: int, now: float, text: str) -> None:
         """Something to know about a delivery, whatever its state."""
         with transaction(self._database):
