@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The tools of the other integration tests do what they say, with real Orthancs and real associations."""
 
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -177,6 +178,19 @@ def test_scp_stops_and_starts_listening(sender: tuple[Orthanc, ScriptedScp, str]
         assert send_job(orthanc, "PACS", study)["State"] == "Failure"
         scp.start_listening()
         assert send_job(orthanc, "PACS", study)["State"] == "Success"
+
+
+def test_scp_stops_listening_beside_a_connection_that_has_asked_for_nothing(
+    sender: tuple[Orthanc, ScriptedScp, str],
+) -> None:
+    orthanc, scp, study = sender
+    with socket.create_connection((scp.node.host, scp.node.port)) as silent:
+        wait_until(lambda: not scp.is_idle, 10, "the connection is taken")
+        scp.stop_listening()
+        silent.settimeout(10)
+        assert silent.recv(1) == b""
+    scp.start_listening()
+    assert send_job(orthanc, "PACS", study)["State"] == "Success"
 
 
 def test_scp_hangs_in_a_store_and_answers_echo(sender: tuple[Orthanc, ScriptedScp, str]) -> None:

@@ -315,7 +315,13 @@ def _storage_contexts() -> list[PresentationContext]:
 
 
 def _abort_all(server: ThreadedAssociationServer) -> bool:
-    """True when no association is open; one that was just being made is not heard of before it is."""
-    for association in server.active_associations:
-        association.abort()
-    return not server.active_associations
+    """True when none is open. A connection that has not asked for an association yet is closed without a word:
+    an A-ABORT is illegal then (PS3.8, 9.2.3, Sta2), and pynetdicom's thread would end with the connection open."""
+    asked = [each for each in server.active_associations if each.requestor.primitive is not None]
+    silent = [each for each in server.active_associations if each.requestor.primitive is None]
+    for association in silent:
+        association.dul.socket.close()
+    for association in asked:
+        if association.is_established:
+            association.abort()
+    return not asked and all(each.dul.socket.socket is None for each in silent)
