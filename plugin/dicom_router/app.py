@@ -13,6 +13,7 @@ from dicom_router.api.services import Engine, Services
 from dicom_router.backfill import Backfill
 from dicom_router.cleanup import Cleanup, CleanupThread
 from dicom_router.config import Settings, neighbours, parse
+from dicom_router.destination import Kind
 from dicom_router.dispatch.dispatcher import Dispatcher
 from dicom_router.dispatch.outside import Outside
 from dicom_router.global_properties import FIRST_START
@@ -30,7 +31,9 @@ from dicom_router.rules.shelf import RuleShelf
 from dicom_router.store.database import StoreError
 from dicom_router.store.journal import Position
 from dicom_router.store.store import Store, open_store
+from dicom_router.transports.by_kind import TransportsByKind
 from dicom_router.transports.modality import ModalityTransport
+from dicom_router.transports.own_jobs import OwnJobs
 from dicom_router.transports.transport import JobState
 
 DEFAULT_CONCURRENT_JOBS = 2  # Orthanc's own default
@@ -81,11 +84,14 @@ class Router:
             self._stop()
         elif self._is_doorbell(change) and self._intake is not None:
             self._intake.ring()
-        elif change in {Change.JOB_SUCCESS, Change.JOB_FAILURE} and self._dispatcher is not None:
-            state = JobState.SUCCESS if change is Change.JOB_SUCCESS else JobState.FAILURE
-            self._dispatcher.job_ended(resource_id, state)
+        elif change in {Change.JOB_SUCCESS, Change.JOB_FAILURE}:
+            self._job_ended(resource_id, JobState.SUCCESS if change is Change.JOB_SUCCESS else JobState.FAILURE)
         elif change is Change.DELETED and self._housekeeping is not None:
             self._housekeeping.deleted(resource_id)
+
+    def _job_ended(self, job_id: str, state: JobState) -> None:
+        if self._dispatcher is not None:
+            self._dispatcher.job_ended(job_id, state)
 
     def _is_doorbell(self, change: Change) -> bool:
         return change is Change.STABLE or (
@@ -123,7 +129,9 @@ class Router:
         return open_store(path, owner(self._configuration, self._host.server_identifier()))
 
     def _run(self, store: Store, rest: HttpRest | SdkRest) -> None:
-        transport = ModalityTransport(rest)
+        own_jobs = OwnJobs(self._job_ended)
+        modality = ModalityTransport(rest)
+        transport = TransportsByKind(modality, {Kind.MODALITY: modality}, own_jobs)
         listings = Listings(time.monotonic)
         routing = Routing(
             rest,

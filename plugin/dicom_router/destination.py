@@ -9,6 +9,15 @@ from dicom_router.deliveries.retry import RetryPolicy
 from dicom_router.rules.schedule import Always, Schedule
 
 
+class Kind(StrEnum):
+    """The way to a destination; the value is its key in `Destinations`."""
+
+    MODALITY = "Modality"
+    PEER = "Peer"
+    DICOM_WEB = "DicomWeb"
+    FOLDER = "Folder"
+
+
 class Late(StrEnum):
     """What to do with instances that come after the resource was sent."""
 
@@ -27,11 +36,16 @@ class Verify(StrEnum):
 
 @dataclass(frozen=True)
 class Destination:
-    """Where to and how. `timeout` in seconds for each step of an association, None for Orthanc's own default."""
+    """Where to and how.
+
+    `target` is the name of Orthanc's entry, or the folder. `timeout` in seconds for each step of an association, None
+    for Orthanc's own default.
+    """
 
     name: str
-    modality: str
+    target: str
     aet: str = ""  # its AE title; what came from it is not sent back
+    kind: Kind = Kind.MODALITY
     enabled: bool = True
     associations: int = 2
     timeout: float | None = None

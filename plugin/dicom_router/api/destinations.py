@@ -94,8 +94,8 @@ class DestinationRoutes:
         instances, size = history.sent_since(destination.name, self._services.clock() - RATE_SECONDS)
         return DestinationAnswer(
             name=destination.name,
-            kind="Modality",
-            target=destination.modality,
+            kind=destination.kind,
+            target=destination.target,
             state=STATES.get(blocked.reason, "Held") if blocked else "Up",
             reason=blocked.reason if blocked else "",
             until=blocked.until if blocked else None,

@@ -107,7 +107,7 @@ class ModalityTransport:
         if error.code != "AssociationRejected":
             return error
         try:
-            entry = self._rest.get("/modalities?expand")[destination.modality]
+            entry = self._rest.get("/modalities?expand")[destination.target]
             calling = destination.local_aet or entry.get("LocalAet") or self._rest.get("/system")["DicomAet"]
         except (OrthancError, KeyError):
             return error
@@ -168,7 +168,7 @@ class ModalityTransport:
 
     def address(self, destination: Destination) -> tuple[str, int] | None:
         try:
-            entry = self._rest.get("/modalities?expand").get(destination.modality)
+            entry = self._rest.get("/modalities?expand").get(destination.target)
         except OrthancError:
             return None
         return (str(entry["Host"]), int(entry["Port"])) if entry else None
@@ -215,7 +215,7 @@ def _question_failed(code: str, what: str, problem: OrthancError) -> SendError:
 
 
 def _path(destination: Destination) -> str:
-    return f"/modalities/{quote(destination.modality, safe='')}"
+    return f"/modalities/{quote(destination.target, safe='')}"
 
 
 def _error(problem: OrthancError) -> SendError:

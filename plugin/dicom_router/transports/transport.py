@@ -32,11 +32,8 @@ class JobReport:
     error: SendError | None = None
 
 
-class Transport(Protocol):
-    """A way to a destination. Calls raise nothing but what is said here."""
-
-    def submit(self, destination: Destination, instances: Sequence[Instance]) -> str:
-        """Start sending, in this order; answers the job's ID. Raises orthanc_rest.OrthancError."""
+class Jobs(Protocol):
+    """Sending under way, by the ID that `submit` answered. Calls raise nothing."""
 
     def report(self, job_id: str, count: int) -> JobReport:
         """How a job of `count` instances stands."""
@@ -46,6 +43,13 @@ class Transport(Protocol):
 
     def cancel(self, job_id: str) -> None:
         """End a job after the instance that it is sending."""
+
+
+class Transport(Jobs, Protocol):
+    """A way to a destination. Calls raise nothing but what is said here."""
+
+    def submit(self, destination: Destination, instances: Sequence[Instance]) -> str:
+        """Start sending, in this order; answers the job's ID. Raises orthanc_rest.OrthancError."""
 
     def try_one(self, destination: Destination, instance: Instance) -> SendError | None:
         """Send one instance without taking one of Orthanc's jobs; None when it was accepted. Blocks."""

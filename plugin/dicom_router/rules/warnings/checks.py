@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import cached_property
 
 from dicom_router.deliveries.delivery import Priority
-from dicom_router.destination import Destination, Verify
+from dicom_router.destination import Destination, Kind, Verify
 from dicom_router.problems import Problem
 from dicom_router.rules.index import is_indexed
 from dicom_router.rules.match import Match
@@ -163,8 +163,9 @@ def _of_destination(
     considered: _Considered, send: Send, destination: Destination, around: Surroundings, path: str
 ) -> Iterator[Problem]:
     rule, name = considered.rule, destination.name
-    if around.modalities is not None and destination.modality and destination.modality not in around.modalities:
-        yield Problem(path, f'Orthanc does not know the modality "{destination.modality}" of {name} now.')
+    known = around.modalities if destination.kind is Kind.MODALITY else None
+    if known is not None and destination.target not in known:
+        yield Problem(path, f'Orthanc does not know the modality "{destination.target}" of {name} now.')
     if destination.aet and send.choice is Choice.ONLY and _comes_from(considered, destination.aet):
         yield Problem(path, f"What came from {name} (AE title {destination.aet}) is not sent back there.")
     schedule = both(destination.schedule, rule.schedule) if rule.schedule else destination.schedule

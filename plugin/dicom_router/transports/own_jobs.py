@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Sending that none of Orthanc's jobs can do: instance by instance on a thread of ours, looked at like a job.
+
+They do not outlive the process; after a restart they are gone, and the ledger knows how far they came.
+"""
+
+import threading
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from dicom_router.deliveries.instance import Instance
+from dicom_router.deliveries.outcome import SendError
+from dicom_router.transports.transport import JobReport, JobState
+
+PREFIX = "router-"
+REMEMBERED = 200  # ended jobs that can still be looked at
+
+SendOne = Callable[[Instance], SendError | None]
+
+
+@dataclass
+class _Job:
+    instances: Sequence[Instance]
+    accepted: int = 0
+    state: JobState = JobState.RUNNING
+    error: SendError | None = None
+    stop: threading.Event = field(default_factory=threading.Event)
+
+
+class OwnJobs:
+    """`ended` is told the ID and the state of each job that ends, on the job's own thread."""
+
+    def __init__(self, ended: Callable[[str, JobState], None]) -> None:
+        self._ended = ended
+        self._jobs: dict[str, _Job] = {}
+        self._lock = threading.Lock()
+
+    def owns(self, job_id: str) -> bool:
+        """Whether this ID is of one of the router's own jobs, also of an earlier life."""
+        return job_id.startswith(PREFIX)
+
+    def start(self, instances: Sequence[Instance], send_one: SendOne) -> str:
+        """Send these in order, until one is not accepted; answers the job's ID. `send_one` blocks, on a new thread."""
+        job_id, job = f"{PREFIX}{uuid.uuid4()}", _Job(instances)
+        with self._lock:
+            self._forget_old()
+            self._jobs[job_id] = job
+        threading.Thread(target=self._run, args=(job_id, job, send_one), name="router-job", daemon=True).start()
+        return job_id
+
+    def report(self, job_id: str, count: int) -> JobReport:  # noqa: ARG002 - the job knows its count
+        job = self._jobs.get(job_id)
+        return JobReport(job.state, job.accepted, job.error) if job else JobReport(JobState.GONE, 0)
+
+    def pause(self, job_id: str, count: int) -> JobReport | None:
+        self.cancel(job_id)
+        return self.report(job_id, count)
+
+    def cancel(self, job_id: str) -> None:
+        job = self._jobs.get(job_id)
+        if job is not None:
+            job.stop.set()
+
+    def _run(self, job_id: str, job: _Job, send_one: SendOne) -> None:
+        error: SendError | None = None
+        for instance in job.instances:
+            if job.stop.is_set():
+                error = SendError.passing("JobCanceled", "The sending was ended.")
+            else:
+                error = _guarded(send_one, instance)
+            if error is not None:
+                break
+            job.accepted += 1
+        job.error = error
+        job.state = JobState.FAILURE if error else JobState.SUCCESS  # last: whoever sees it sees the rest
+        self._ended(job_id, job.state)
+
+    def _forget_old(self) -> None:
+        over = [job_id for job_id, job in self._jobs.items() if job.state is not JobState.RUNNING]
+        for job_id in over[:-REMEMBERED]:
+            del self._jobs[job_id]
+
+
+def _guarded(send_one: SendOne, instance: Instance) -> SendError | None:
+    try:
+        return send_one(instance)
+    except Exception as problem:  # noqa: BLE001 - told as an unknown, passing error
+        return SendError.passing("InternalError", repr(problem))
