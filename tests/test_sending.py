@@ -2,8 +2,9 @@
 """One attempt: chunks, who is blamed, the second round, and when it is over."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -23,7 +24,15 @@ from builders import (
 from dicom_router.deliveries.delivery import Delivery, Reason
 from dicom_router.deliveries.instance import Instance
 from dicom_router.deliveries.outcome import SendError
-from dicom_router.dispatch.sending import LARGEST_CHUNK, SMALLEST_CHUNK, STRIKES, Chunk, Sending
+from dicom_router.dispatch.sending import (
+    LARGEST_CHUNK,
+    LONGEST_LOOK,
+    SHORTEST_LOOK,
+    SMALLEST_CHUNK,
+    STRIKES,
+    Chunk,
+    Sending,
+)
 from dicom_router.store.database import open_sqlite
 from dicom_router.store.store import Store
 
@@ -65,13 +74,58 @@ def test_chunks_hold_all_instances_once_and_in_order(delivery: Delivery) -> None
             assert all(len(chunk) >= SMALLEST_CHUNK for chunk in chunks[:-1])
 
 
-def test_a_large_study_goes_in_full_chunks_and_a_small_one_over_all_lanes(delivery: Delivery) -> None:
-    assert len(sending(delivery, many(5000)).next_chunk(4)) == LARGEST_CHUNK
-    attempt = sending(delivery, many(64))
-    chunks = []
+def chunk_sizes(delivery: Delivery, count: int, lanes: int) -> list[int]:
+    attempt = sending(delivery, many(count))
+    sizes = []
     while attempt.pending:
-        chunks.append(attempt.next_chunk(2))
-    assert len(chunks) >= 2
+        sizes.append(len(attempt.next_chunk(lanes)))
+    return sizes
+
+
+def test_every_lane_gets_the_same_number_of_chunks_of_the_same_size(delivery: Delivery) -> None:
+    for count, lanes, expected in ((64, 2, 2), (800, 8, 8), (1000, 8, 16), (1000, 1, 10), (5000, 4, 52)):
+        sizes = chunk_sizes(delivery, count, lanes)
+        assert len(sizes) == expected
+        assert set(sizes[:-1]) == {sizes[0]}
+        assert sizes[0] - expected < sizes[-1] <= sizes[0]
+
+
+# --- looking at jobs -------------------------------------------------------------------------------------------------
+
+
+def looks(accepted_at: Callable[[float], int], until: float) -> list[float]:
+    """When a job of 100 instances, submitted at 0, is looked at; `accepted_at` tells its progress."""
+    chunk = Chunk(1, many(100))
+    chunk.submitted("job", 0.0)
+    times = []
+    while chunk.look_at <= until:
+        times.append(chunk.look_at)
+        chunk.looked(accepted_at(chunk.look_at), chunk.look_at)
+    return times
+
+
+def test_the_end_of_a_job_is_seen_soon_with_few_looks() -> None:
+    for seconds in (0.5, 0.9, 2.0, 7.0, 60.0):
+        times = looks(lambda now, whole=seconds: min(100, int(100 * now / whole)), seconds)
+        late = seen_late_by(times, seconds)
+        assert late <= max(SHORTEST_LOOK, 0.03 * seconds), seconds
+        assert len(times) <= 15 + seconds / LONGEST_LOOK, seconds
+
+
+def seen_late_by(times: list[float], end: float) -> float:
+    """How long after its end the job would have been looked at, at the latest."""
+    chunk = Chunk(1, many(100))
+    chunk.submitted("job", 0.0)
+    for time in times:
+        chunk.looked(min(100, int(100 * time / end)), time)
+    return chunk.look_at - end
+
+
+def test_a_job_that_does_not_go_on_is_looked_at_ever_less() -> None:
+    times = looks(lambda now: min(99, int(now * 100)), 60.0)
+    pauses = [later - earlier for earlier, later in pairwise(times)]
+    assert pauses[-1] == pytest.approx(LONGEST_LOOK)
+    assert len(times) < 150
 
 
 def test_a_chunk_holds_instances_of_one_study(delivery: Delivery) -> None:

@@ -21,6 +21,7 @@ from dicom_router.dispatch.health import Blocked, Health
 from dicom_router.dispatch.outside import Outside
 from dicom_router.dispatch.recovery import settle_jobs
 from dicom_router.dispatch.sender import Sender
+from dicom_router.dispatch.sending import LONGEST_LOOK
 from dicom_router.dispatch.workers import Workers
 from dicom_router.store.database import session
 from dicom_router.store.failover import Failover
@@ -29,7 +30,7 @@ from dicom_router.store.queue import DeliveryQueue
 from dicom_router.store.switches import Switches
 from dicom_router.transports.transport import JobState
 
-POLL_SECONDS = 0.5
+ERROR_PAUSE_SECONDS = 0.5
 IDLE_SECONDS = 10.0
 FAILOVER_SECONDS = 1.0
 LEASE_RENEWAL_SECONDS = 15.0
@@ -61,7 +62,6 @@ class Dispatcher:
         self._sender = Sender(queue, ledger, self._health, self._workers, outside, lanes)
         self._closing = Closing(queue, ledger, self._workers, outside)
         self._thread = threading.Thread(target=self._run, name="router-dispatch")
-        self._next_poll = 0.0
         self._next_renewal = 0.0
         self._next_failover = 0.0
 
@@ -131,13 +131,13 @@ class Dispatcher:
             self._workers.receive(self._pause())
         except Exception as problem:  # noqa: BLE001 - the loop outlives any mistake; guarded writes keep the queue right
             self._outside.log(f"the dispatcher met an unexpected error and goes on: {problem!r}")
-            self._workers.stopping.wait(POLL_SECONDS)
+            self._workers.stopping.wait(ERROR_PAUSE_SECONDS)
 
     def _advance(self, now: float) -> None:
         self._queue.wake_due(now)
         self._fail_over(now)
         self._health.probe(now)
-        self._poll(now)
+        self._sender.poll(now)
         self._sender.withdraw(now)
         self._sender.try_unproven(now)
         self._sender.fill(now)
@@ -149,15 +149,11 @@ class Dispatcher:
         if any(sending.over for sending in self._sender.active):
             return 0.0
         now = self._outside.clock()
-        if any(sending.chunks for sending in self._sender.active):
-            return self._next_poll - now
+        look = self._sender.next_look()
+        if look is not None:
+            return min(look, now + LONGEST_LOOK) - now
         due = (self._queue.next_due(), self._failover.next_due(), self._health.next_change())
         return min([now + IDLE_SECONDS, *(at for at in due if at is not None)]) - now
-
-    def _poll(self, now: float) -> None:
-        if now >= self._next_poll:
-            self._next_poll = now + POLL_SECONDS
-            self._sender.poll()
 
     def _renew_leases(self, now: float) -> None:
         if now >= self._next_renewal:

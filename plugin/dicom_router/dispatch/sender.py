@@ -142,7 +142,7 @@ class Sender:
         except OrthancError as problem:
             self._not_submitted(sending, chunk, problem)
             return
-        chunk.job_id = job_id
+        chunk.submitted(job_id, self._outside.clock())
         self._ledger.submitted(chunk.ledger_id, job_id)
         self._queue.job_submitted(sending.delivery, job_id)
 
@@ -194,11 +194,16 @@ class Sender:
 
     # What comes back
 
-    def poll(self) -> None:
-        """Look at every job under way."""
+    def poll(self, now: float) -> None:
+        """Look at the jobs that it is time to look at."""
         for sending in list(self.active):
-            for chunk in [chunk for chunk in sending.chunks if chunk.job_id]:
+            for chunk in [chunk for chunk in sending.chunks if chunk.job_id and chunk.look_at <= now]:
                 self._look(sending, chunk, self._transport.report(chunk.job_id, len(chunk.instances)))
+
+    def next_look(self) -> float | None:
+        """When a job is to be looked at; None when none is under way."""
+        times = (chunk.look_at for sending in self.active for chunk in sending.chunks if chunk.job_id)
+        return min(times, default=None)
 
     def job_ended(self, job_id: str, state: JobState) -> None:
         """Orthanc says that a job has ended; its result may have left Orthanc's history already."""
@@ -212,8 +217,10 @@ class Sender:
     def _look(self, sending: Sending, chunk: Chunk, report: JobReport) -> None:
         if report.state is not JobState.RUNNING:
             self._ended(sending, chunk, report)
-        elif report.accepted > chunk.accepted:
-            chunk.accepted = report.accepted
+            return
+        before = chunk.accepted
+        chunk.looked(report.accepted, self._outside.clock())
+        if chunk.accepted > before:
             self._ledger.advance(chunk.ledger_id, chunk.accepted)
             self._queue.progress(sending.delivery, sending.sent_now, sending.refused)
             self._health.succeeded(sending.destination)

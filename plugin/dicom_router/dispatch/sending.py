@@ -12,6 +12,9 @@ from dicom_router.destination import Destination
 
 LARGEST_CHUNK = 100  # beyond, a failed job's progress no longer tells where it stopped
 SMALLEST_CHUNK = 5  # below, setting up an association costs more than it brings
+FIRST_LOOK = 0.1  # seconds after a job was submitted
+SHORTEST_LOOK = 0.02  # seconds between two looks at a job: each is a call to Orthanc
+LONGEST_LOOK = 0.5
 STRIKES = 3  # failures in a row without one instance accepted between them, then the attempt ends
 
 
@@ -23,6 +26,27 @@ class Chunk:
     instances: list[Instance]
     job_id: str = ""
     accepted: int = 0
+    submitted_at: float = 0.0  # epoch seconds
+    advanced_at: float = 0.0  # when it was last seen to go on
+    look_at: float = 0.0
+
+    def submitted(self, job_id: str, now: float) -> None:
+        """Orthanc has the job."""
+        self.job_id = job_id
+        self.submitted_at = self.advanced_at = now
+        self.look_at = now + FIRST_LOOK
+
+    def looked(self, accepted: int, now: float) -> None:
+        """The job is under way: look again shortly before its end, as it goes now; ever later while it does not go on.
+
+        Orthanc tells the end of a job up to 0.1 s late, and the next chunk waits for that.
+        """
+        if accepted > self.accepted:
+            self.accepted, self.advanced_at = accepted, now
+        age, left = now - self.submitted_at, len(self.instances) - self.accepted
+        remaining = age * left / self.accepted if self.accepted else age
+        pause = max(0.8 * remaining, now - self.advanced_at)
+        self.look_at = now + min(LONGEST_LOOK, max(SHORTEST_LOOK, pause))
 
 
 @dataclass
@@ -34,6 +58,7 @@ class Sending:
     pending: deque[Instance] = field(default_factory=deque)
     prepared: bool = False
     chunks: list[Chunk] = field(default_factory=list)
+    chunk_size: int = 0  # once the first is taken
     set_aside: list[tuple[Instance, SendError]] = field(default_factory=list)
     sent: int = 0
     refused: int = 0
@@ -69,9 +94,11 @@ class Sending:
 
     def next_chunk(self, lanes: int) -> list[Instance]:
         """Take the next instances, in order and of one study: a fair share, so that `lanes` end at the same time."""
-        under_way = sum(len(chunk.instances) - chunk.accepted for chunk in self.chunks)
-        share = -(-(len(self.pending) + under_way) // lanes)
-        size = min(LARGEST_CHUNK, max(SMALLEST_CHUNK, share))
+        if not self.chunk_size:
+            share = max(SMALLEST_CHUNK, _divided(len(self.pending), lanes))
+            # In as many equal chunks as needed, rather than in some of the largest and a small rest.
+            self.chunk_size = _divided(share, _divided(share, LARGEST_CHUNK))
+        size = self.chunk_size
         taken = [self.pending.popleft()]
         while len(taken) < size and self.pending and self.pending[0].study_id == taken[0].study_id:
             taken.append(self.pending.popleft())
@@ -170,3 +197,8 @@ class Sending:
         """The error for a chunk whose end nobody saw."""
         text = f"Orthanc no longer knows the job that sent {what}."
         return SendError.passing("JobGone", text)
+
+
+def _divided(count: int, parts: int) -> int:
+    """The largest of `parts` equal shares."""
+    return -(-count // parts)
