@@ -2,6 +2,7 @@
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -260,7 +261,9 @@ class Windows:
 
     def is_open(self, moment: datetime, zone: ZoneInfo) -> bool:
         wall = moment.astimezone(zone)
-        minute, today = wall.hour * 60 + wall.minute, wall.weekday()
+        return self.is_open_on_the_wall(wall.weekday(), wall.hour * 60 + wall.minute)
+
+    def is_open_on_the_wall(self, today: int, minute: int) -> bool:
         for days, start, end in self.windows:
             if start < end and today in days and start <= minute < end:
                 return True
@@ -286,6 +289,9 @@ def drawn_windows(draw: st.DrawFn) -> Windows:
 def hhmm(minute: int) -> str:
     return f"{minute // 60:02}:{minute % 60:02}"
 
+
+NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
+YEAR = 365 * 1440  # minutes: both changes of the clocks are in it
 
 # Two days around every change of the clocks in 2026, and an ordinary week.
 DATES = ((3, 7), (3, 28), (4, 4), (10, 3), (10, 24), (10, 31), (6, 15))
@@ -319,6 +325,32 @@ def test_two_schedules_agree_with_a_clock_looked_at_every_minute(
     seen = [first.is_open(moment, zone) and second.is_open(moment, zone) for moment in moments]
     assert_change(window.next_open(start.astimezone(zone)), seen, start, 0, True)
     assert_change(window.closes(start.astimezone(zone)), seen, start, 0, False)
+
+
+@cache
+def wall_clock_of_the_year(zone: ZoneInfo) -> list[tuple[int, int]]:
+    """Weekday and minute of the day, for each minute of 2026."""
+    walls = (moment.astimezone(zone) for moment in (NEW_YEAR + step * MINUTE for step in range(YEAR)))
+    return [(wall.weekday(), wall.hour * 60 + wall.minute) for wall in walls]
+
+
+@pytest.mark.parametrize("zone", ZONES, ids=str)
+@settings(max_examples=5, deadline=None)
+@given(drawn_windows())
+def test_a_whole_year_of_windows_agrees_with_a_clock_looked_at_every_minute(zone: ZoneInfo, drawn: Windows) -> None:
+    open_at = {(day, minute) for day in range(7) for minute in range(1440) if drawn.is_open_on_the_wall(day, minute)}
+    seen = [wall in open_at for wall in wall_clock_of_the_year(zone)]
+    changes = [step for step in range(1, YEAR) if seen[step] is not seen[step - 1]]
+    window, moment, found = schedule(drawn.text), NEW_YEAR.astimezone(zone), list[int]()
+    is_open = window.is_open(moment)
+    assert is_open is seen[0]
+    while True:
+        change = window.closes(moment) if is_open else window.next_open(moment)
+        if change is None or change >= NEW_YEAR + YEAR * MINUTE:
+            break
+        moment, is_open = change, not is_open
+        found.append(round((change - NEW_YEAR) / MINUTE))
+    assert found == changes
 
 
 # What a field of cron says, and which numbers it means.
