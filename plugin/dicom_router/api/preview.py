@@ -59,9 +59,12 @@ class PreviewRoutes:
         body: PreviewBody = call.body
         if sum(each is not None for each in (body.studies, body.last, body.tags)) != 1:
             raise HttpError(400, 'Say exactly one of "Studies", "Last" and "Tags".')
+        if body.now is not None and body.tags is None:
+            raise HttpError(400, '"Now" goes with "Tags" only.')
         rule = self._rule(body.rule)
         if body.tags is not None:
-            items, differences = self._on_tags(rule, body.tags)
+            now = body.now or datetime.fromtimestamp(self._services.clock(), UTC)
+            items, differences = self._on_tags(rule, body.tags, now.astimezone(self._services.zone))
         else:
             items, differences = self._on_studies(rule, self._studies(body))
         warnings = self._rule_warnings.of(among(self._services.shelf.all(), {rule.name: rule}))[rule.name]
@@ -81,11 +84,10 @@ class PreviewRoutes:
             raise HttpError(400, "The rule has problems.", parser.problems)
         return rule
 
-    def _on_tags(self, rule: Rule, tags: Mapping[str, object]) -> Found:
+    def _on_tags(self, rule: Rule, tags: Mapping[str, object], now: datetime) -> Found:
         unread = [*unread_tags(tags, "Tags")]
         if unread:
             raise HttpError(400, "The tags cannot be read.", unread)
-        now = datetime.fromtimestamp(self._services.clock(), UTC).astimezone(self._services.zone)
         (verdict,) = decide([rule], TagFacts(tags), now).verdicts
         told, sends = verdict.to_json(), rule.sends if verdict.matched else ()
         item = PreviewItemAnswer(

@@ -3,18 +3,22 @@
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from dicom_router.api.schemas import ProblemAnswer, Schema, Time
 
 
 class PreviewBody(Schema):
-    """A rule, and what it is tried on: exactly one of studies, the last ones, and tags."""
+    """A rule, and what it is tried on: exactly one of studies, the last ones, and tags.
+
+    `Now` goes with tags: the moment that they are looked at, for rules that tell of the time of day or of the age.
+    """
 
     rule: dict[str, Any]
     studies: list[str] | None = Field(None, max_length=1000)
     last: int | None = Field(None, ge=1, le=1000)
     tags: dict[str, Any] | None = None
+    now: AwareDatetime | None = None
 
 
 class PreviewSendAnswer(Schema):
