@@ -68,8 +68,8 @@ class FakeTransport:
 class Orthanc(FakeOrthanc):
     """Knows its modalities too."""
 
-    def get(self, path: str) -> Any:
-        return list(MODALITIES) if path == "/modalities" else super().get(path)
+    def get(self, path: str, timeout: float = 60.0) -> Any:
+        return list(MODALITIES) if path == "/modalities" else super().get(path, timeout)
 
 
 def make_routing(

@@ -36,6 +36,7 @@ from dicom_router.config import (
     parse,
 )
 from dicom_router.destination import Destination
+from dicom_router.metrics import DestinationState, Intake, Snapshot, exposition
 from dicom_router.rules.facts import TagFacts
 from dicom_router.rules.match import compile_match
 from dicom_router.rules.warnings.checks import Surroundings, rule_warnings
@@ -363,6 +364,19 @@ def test_command_prints_what_the_text_shows(
     monkeypatch.chdir(REPOSITORY)
     assert main(words[1:]) == 0
     assert (shown[at + 1].kind, shown[at + 1].text) == ("text", capsys.readouterr().out)
+
+
+def test_every_metric_is_documented_and_no_other() -> None:
+    state = [DestinationState("ARCHIVE", up=True, state="Up")]
+    snapshot = Snapshot(
+        0.0, "", "", "Running", 0, destinations=state, intake=Intake(0, 0, 0), alerts={"x": 1}, unsent_alerts={"x": 1}
+    )
+    lines = exposition(snapshot).decode().splitlines()
+    told = {line.split()[2] for line in lines if line.startswith("# TYPE ")}
+    page = text_of(REPOSITORY / "docs" / "monitoring.md")
+    assert set(re.findall(r"^\| `(dicom_router_\w+)` \|", page, re.MULTILINE)) == told
+    asked = set(re.findall(r"\b(dicom_router_\w+)", "".join(block.text for block in blocks())))
+    assert asked <= told
 
 
 def test_no_comment_waits_in_a_page() -> None:

@@ -155,7 +155,7 @@ class FakeOrthanc:
 
     # Its REST API
 
-    def get(self, path: str) -> Any:
+    def get(self, path: str, timeout: float = 60.0) -> Any:
         self._called("GET", path)
         url = urlsplit(path)
         parts = url.path.strip("/").split("/")

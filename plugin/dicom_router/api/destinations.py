@@ -29,6 +29,11 @@ STATES = {
 }
 
 
+def state_of(blocked: Blocked | None) -> str:
+    """The state of a destination as it is shown."""
+    return STATES.get(blocked.reason, "Held") if blocked else "Up"
+
+
 class DestinationRoutes:
     """Destinations: look, pause, resume, test."""
 
@@ -96,7 +101,7 @@ class DestinationRoutes:
             name=destination.name,
             kind=destination.kind,
             target=destination.target,
-            state=STATES.get(blocked.reason, "Held") if blocked else "Up",
+            state=state_of(blocked),
             reason=blocked.reason if blocked else "",
             until=blocked.until if blocked else None,
             counts=dict(history.counts(destination.name)),

@@ -5,6 +5,7 @@ from dicom_router.api.backfill import BackfillRoutes
 from dicom_router.api.destinations import DestinationRoutes
 from dicom_router.api.history import HistoryRoutes
 from dicom_router.api.http import Api, Endpoint
+from dicom_router.api.metrics import MetricsRoutes
 from dicom_router.api.moving import MovingRoutes
 from dicom_router.api.openapi import openapi_endpoint
 from dicom_router.api.preview import PreviewRoutes
@@ -28,5 +29,6 @@ def build(services: Services) -> Api:
         *HistoryRoutes(services).endpoints(),
         *StudyRoutes(services).endpoints(),
         *DestinationRoutes(services).endpoints(),
+        *MetricsRoutes(services).endpoints(),
     ]
     return Api([*endpoints, openapi_endpoint(endpoints)])

@@ -33,7 +33,7 @@ class StatusRoutes:
         position = store.journal.position() if store else None
         return StatusAnswer(
             version=__version__,
-            state=self._state(),
+            state=state_of(services),
             problems=answers(services.problems),
             warnings=answers([*services.all_warnings(), *self._rule_warnings.all()]),
             queue=QueueAnswer(
@@ -47,11 +47,6 @@ class StatusRoutes:
             orthanc=services.orthanc_version,
         )
 
-    def _state(self) -> str:
-        if self._services.problems or self._services.store is None:
-            return "Suspended"
-        return "Paused" if self._services.store.switches.router_paused() else "Running"
-
     def pause(self, _call: Call) -> StateAnswer:
         """What is on its way arrives; nothing new starts."""
         return self._switch(paused=True)
@@ -63,7 +58,14 @@ class StatusRoutes:
     def _switch(self, *, paused: bool) -> StateAnswer:
         self._services.need_store().switches.pause_router(paused=paused)
         self._services.ring()
-        return StateAnswer(state=self._state())
+        return StateAnswer(state=state_of(self._services))
+
+
+def state_of(services: Services) -> str:
+    """The state of the router as it is shown."""
+    if services.problems or services.store is None:
+        return "Suspended"
+    return "Paused" if services.store.switches.router_paused() else "Running"
 
 
 def answers(problems: list[Problem]) -> list[ProblemAnswer]:

@@ -45,7 +45,7 @@ class Closing:
         for sending in active:
             for chunk in sending.chunks:
                 self._ledger.close_chunk(chunk.ledger_id, chunk.accepted)
-            sending.sent = sending.sent_now
+            sending.leave_under_way()
             self._close(sending, now)
 
     # Verification
@@ -92,6 +92,10 @@ class Closing:
             kept = self._queue.fail(delivery, result, sending.sent, sending.refused, retry_at, now)
         if not kept:
             self._outside.log(f"delivery {delivery.id} belongs to another router now; its result is dropped")
+        ending = "Success" if result is None else "GivenBack" if isinstance(result, Reason) else "Failure"
+        self._queue.tallies.attempted(
+            sending.destination.name, ending, max(0.0, now - sending.began), sending.arrived, sending.arrived_bytes
+        )
         self._outside.closed()
 
     def _retry_at(self, sending: Sending, error: SendError, now: float) -> float | None:

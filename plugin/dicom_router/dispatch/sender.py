@@ -101,7 +101,8 @@ class Sender:
         if delivery is None:
             return False
         destination = self._outside.effective(self._health.destinations[name], delivery)
-        sending = Sending(delivery, destination, sent=delivery.instances_sent, refused=delivery.instances_refused)
+        sent, refused = delivery.instances_sent, delivery.instances_refused
+        sending = Sending(delivery, destination, sent=sent, refused=refused, began=now)
         self.active.append(sending)
         closed = self._closed(sending, now)
         if closed is not None and delivery.priority is not Priority.URGENT:

@@ -70,6 +70,9 @@ class Sending:
     error: SendError | None = None  # the last thing that went wrong
     ending: SendError | Reason | None = None  # the attempt starts nothing more
     planned: float | None = None  # when to go on, where `ending` is a Reason that knows
+    began: float = 0.0  # epoch seconds
+    arrived: int = 0  # instances that were accepted in this attempt
+    arrived_bytes: int = 0
 
     @property
     def has_work(self) -> bool:
@@ -123,14 +126,20 @@ class Sending:
     def chunk_succeeded(self, chunk: Chunk) -> None:
         """All of the chunk was accepted."""
         self.chunks.remove(chunk)
-        self.sent += len(chunk.instances)
+        self._accepted(chunk.instances)
         self.strikes = 0
         self._second_round()
+
+    def leave_under_way(self) -> None:
+        """The router stops: of the chunks under way, what is known to have been accepted counts."""
+        for chunk in self.chunks:
+            self._accepted(chunk.instances[: chunk.accepted])
+        self.chunks.clear()
 
     def chunk_stopped(self, chunk: Chunk, accepted: int) -> None:
         """Orthanc gave up after `accepted` instances, none of which was refused."""
         self.chunks.remove(chunk)
-        self.sent += accepted
+        self._accepted(chunk.instances[:accepted])
         self.strikes = 0
         self.give_back(chunk.instances[accepted:])
         self._second_round()
@@ -138,13 +147,18 @@ class Sending:
     def chunk_failed(self, chunk: Chunk, accepted: int, error: SendError) -> Instance | None:
         """The chunk stopped after `accepted` instances. Answers the instance that was refused for good, if any."""
         self.chunks.remove(chunk)
-        self.sent += accepted
+        self._accepted(chunk.instances[:accepted])
         self.error = error
         self.strikes = 1 if accepted else self.strikes + 1
         rest = chunk.instances[accepted:]
         refused = self._blame(rest, error)
         self._second_round()
         return refused
+
+    def _accepted(self, instances: Sequence[Instance]) -> None:
+        self.sent += len(instances)
+        self.arrived += len(instances)
+        self.arrived_bytes += sum(instance.size for instance in instances)
 
     def _blame(self, rest: list[Instance], error: SendError) -> Instance | None:
         if not rest:

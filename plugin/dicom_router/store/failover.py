@@ -81,4 +81,5 @@ class Failover:
         )
         if ended:
             self._queue.tell(delivery.id, now, Status.CANCELED, text)
+            self._queue.tallies.entered(delivery.rule, delivery.destination, Status.CANCELED)
         return bool(ended)

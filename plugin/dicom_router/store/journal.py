@@ -85,6 +85,7 @@ class Journal:
                 trigger=decision.trigger,
                 verdicts=json.dumps(decision.verdicts),
             ).execute()
+            self._queue.tallies.decided(decision.verdicts)
             made = [self._queue.enqueue(delivery, now) for delivery in deliveries]
             if decision.delete_after:
                 self._cleanups.want(decision.study_id, decision.delete_after, now)

@@ -9,6 +9,7 @@ from peewee import SQL, Database, fn
 
 from dicom_router.deliveries.alternates import read_alternates
 from dicom_router.deliveries.delivery import (
+    FINAL,
     LAST_URGENT_RANK,
     OPEN,
     Delivery,
@@ -25,6 +26,7 @@ from dicom_router.deliveries.instance import Instance
 from dicom_router.deliveries.outcome import Scope, SendError
 from dicom_router.store import schema
 from dicom_router.store.database import rows, scalar, session, transaction
+from dicom_router.store.tallies import Tallies
 
 ROW = schema.Delivery
 IS_WAITING = SQL(schema.IS_WAITING)
@@ -45,6 +47,7 @@ class DeliveryQueue:
         self._database = database
         self._owner = owner
         self._lease_seconds = lease_seconds
+        self.tallies = Tallies(database, owner)
 
     def enqueue(self, new: NewDelivery, now: float) -> int | None:
         """Add a delivery and return its ID; None when one already waits for this resource and destination.
@@ -69,6 +72,7 @@ class DeliveryQueue:
                 ).execute()
             )
             self.tell(delivery_id, now, Status.SCHEDULED, new.reason)
+            self.tallies.entered(new.rule, new.destination, Status.SCHEDULED)
             return delivery_id
 
     def _waiting_twin(self, new: NewDelivery) -> int | None:
@@ -257,6 +261,8 @@ class DeliveryQueue:
                 return False
             self._end_attempt(delivery.id, event, values, now)
             self.tell(delivery.id, now, status, text)
+            if status in FINAL:
+                self.tallies.entered(delivery.rule, delivery.destination, status)
             return True
 
     def _was_canceled(self, delivery: Delivery) -> bool:
@@ -313,6 +319,8 @@ class DeliveryQueue:
             delivery.id, Event.OWNER_LOST, _error(error) | {"instances_sent": delivery.instances_sent}, now
         )
         self.tell(delivery.id, now, status, error.message)
+        if status in FINAL:
+            self.tallies.entered(delivery.rule, delivery.destination, status)
 
     def cancel(self, delivery_id: int, now: float) -> Status | None:
         """Cancel a waiting delivery, or ask a sending one to end; the state it is in afterwards, None when unknown.
@@ -327,6 +335,7 @@ class DeliveryQueue:
             (after,) = allowed(Event.CANCEL, status)
             if after is Status.CANCELED:
                 ROW.update(status=after, reason="", completed_at=now).where(ROW.id == delivery_id).execute()
+                self.tallies.entered(row.rule, row.destination, after)
             else:
                 ROW.update(cancel_asked=True).where(ROW.id == delivery_id).execute()
             self.tell(delivery_id, now, after, "Canceled by hand" if after is Status.CANCELED else "Cancel asked for")

@@ -3,6 +3,7 @@
 
 from peewee import (
     AutoField,
+    BigIntegerField,
     BlobField,
     BooleanField,
     Check,
@@ -218,6 +219,50 @@ class RulePlace(Model):
         table_name = "rule_place"
 
 
+class DeliveryTally(Model):
+    """How many deliveries one Orthanc has made (Scheduled) and seen end, by rule, destination and state."""
+
+    owner = TextField()
+    rule = TextField()
+    destination = TextField()
+    status = TextField()
+    number = IntegerField()
+
+    class Meta:
+        table_name = "delivery_tally"
+        primary_key = CompositeKey("owner", "rule", "destination", "status")
+
+
+class AttemptTally(Model):
+    """How many attempts one Orthanc has made, how long they took (`bucket`), and what was accepted in them."""
+
+    owner = TextField()
+    destination = TextField()
+    result = TextField()
+    bucket = TextField()  # the bound in seconds that the attempt does not exceed
+    number = IntegerField()
+    seconds = DoubleField()
+    instances = BigIntegerField()
+    size = BigIntegerField()  # bytes
+
+    class Meta:
+        table_name = "attempt_tally"
+        primary_key = CompositeKey("owner", "destination", "result", "bucket")
+
+
+class DecisionTally(Model):
+    """How often a rule has matched, and has not."""
+
+    owner = TextField()
+    rule = TextField()
+    matched = BooleanField()
+    number = IntegerField()
+
+    class Meta:
+        table_name = "decision_tally"
+        primary_key = CompositeKey("owner", "rule", "matched")
+
+
 TABLES: tuple[type[Model], ...] = (
     Meta,
     Cursor,
@@ -230,6 +275,9 @@ TABLES: tuple[type[Model], ...] = (
     Cleanup,
     RuleVersion,
     RulePlace,
+    DeliveryTally,
+    AttemptTally,
+    DecisionTally,
 )
 
 # Partial indexes keep the queue's cost independent of the history's size.
@@ -239,6 +287,9 @@ INDEXES = (
     "CREATE INDEX delivery_failover ON delivery (failover_at) WHERE failover_at IS NOT NULL AND completed_at IS NULL",
     f"CREATE INDEX delivery_sending ON delivery (status, destination, study_id) WHERE {IS_SENDING}",
     f"CREATE INDEX delivery_waiting ON delivery (resource_id, destination) WHERE {IS_WAITING}",
+    # Holds all that the metrics ask of what has not ended; completed_at too, or SQLite would look it up in the table.
+    "CREATE INDEX delivery_open ON delivery (destination, rule, status, created_at, completed_at) "
+    "WHERE completed_at IS NULL",
     "CREATE INDEX delivery_study ON delivery (study_id)",
     "CREATE INDEX delivery_study_uid ON delivery (study_instance_uid)",
     "CREATE INDEX delivery_patient ON delivery (patient_id)",

@@ -23,6 +23,7 @@ class Store:
     def __init__(self, database: Database, owner: str) -> None:
         self.database = database
         self.queue = DeliveryQueue(database, owner)
+        self.tallies = self.queue.tallies
         self.cleanups = Cleanups(database)
         self.journal = Journal(database, self.queue, self.cleanups)
         self.turns = Turns(database)

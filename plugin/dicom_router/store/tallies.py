@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Counts that only grow, kept as things happen: reading them costs the same with a thousand deliveries or a million.
+
+Each is written in the transaction of what it counts, so a crash loses none, and a restart begins none anew. Every
+Orthanc on the database has rows of its own: no two wait for each other, and each tells what it has done itself.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from peewee import EXCLUDED, Database, fn
+
+from dicom_router.deliveries.delivery import Status
+from dicom_router.store.database import rows, session, transaction
+from dicom_router.store.schema import AttemptTally, DecisionTally, Delivery, DeliveryTally
+
+# Seconds; an attempt is counted in the first that it does not exceed. Most take seconds, a large study over a slow
+# link an hour. The label is part of the key: changing a bound begins a new count and spoils none.
+BUCKETS = (1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
+MORE = "+Inf"
+
+
+@dataclass(frozen=True)
+class Attempts:
+    """The attempts towards one destination that ended in one way (`Success`, `Failure` or `GivenBack`)."""
+
+    destination: str
+    result: str
+    bucket: str  # a bound of BUCKETS, or MORE
+    number: int
+    seconds: float
+    instances: int
+    size: int  # bytes
+
+
+@dataclass(frozen=True)
+class OpenDeliveries:
+    """The deliveries of one rule to one destination that are in one state; `oldest` in seconds since the epoch."""
+
+    destination: str
+    rule: str
+    status: str
+    number: int
+    oldest: float
+
+
+class Tallies:
+    """What `owner` has done so far."""
+
+    def __init__(self, database: Database, owner: str) -> None:
+        self._database = database
+        self._owner = owner
+
+    # Counting, within the transaction of what is counted
+
+    def entered(self, rule: str, destination: str, status: Status) -> None:
+        """A delivery was made (Scheduled), or has ended."""
+        DeliveryTally.insert(
+            owner=self._owner, rule=rule, destination=destination, status=status, number=1
+        ).on_conflict(
+            conflict_target=[DeliveryTally.owner, DeliveryTally.rule, DeliveryTally.destination, DeliveryTally.status],
+            update={DeliveryTally.number: DeliveryTally.number + 1},
+        ).execute()
+
+    def decided(self, verdicts: Sequence[Mapping[str, object]]) -> None:
+        """What each rule said of a resource that was looked at."""
+        told = {(str(each["Rule"]), bool(each["Matched"])) for each in verdicts if each.get("Rule")}
+        if not told:
+            return
+        made = [{"owner": self._owner, "rule": rule, "matched": matched, "number": 1} for rule, matched in sorted(told)]
+        DecisionTally.insert_many(made).on_conflict(
+            conflict_target=[DecisionTally.owner, DecisionTally.rule, DecisionTally.matched],
+            update={DecisionTally.number: DecisionTally.number + 1},
+        ).execute()
+
+    def attempted(self, destination: str, result: str, seconds: float, instances: int, size: int) -> None:
+        """An attempt has ended; `instances` and `size` (bytes) are what the destination accepted in it."""
+        table = AttemptTally
+        bucket = next((f"{bound:g}" for bound in BUCKETS if seconds <= bound), MORE)
+        with transaction(self._database):
+            table.insert(
+                owner=self._owner,
+                destination=destination,
+                result=result,
+                bucket=bucket,
+                number=1,
+                seconds=seconds,
+                instances=instances,
+                size=size,
+            ).on_conflict(
+                conflict_target=[table.owner, table.destination, table.result, table.bucket],
+                update={
+                    table.number: table.number + 1,
+                    table.seconds: table.seconds + EXCLUDED.seconds,
+                    table.instances: table.instances + EXCLUDED.instances,
+                    table.size: table.size + EXCLUDED.size,
+                },
+            ).execute()
+
+    # Reading
+
+    def deliveries(self) -> list[tuple[str, str, str, int]]:
+        """Rule, destination, status, and how many entered it."""
+        table = DeliveryTally
+        found = table.select(table.rule, table.destination, table.status, table.number)
+        with session(self._database):
+            return [tuple(row) for row in rows(found.where(table.owner == self._owner).tuples())]
+
+    def decisions(self) -> list[tuple[str, bool, int]]:
+        """Rule, whether it matched, and how often."""
+        table = DecisionTally
+        found = table.select(table.rule, table.matched, table.number).where(table.owner == self._owner)
+        with session(self._database):
+            return [(rule, bool(matched), number) for rule, matched, number in rows(found.tuples())]
+
+    def attempts(self) -> list[Attempts]:
+        """All of them."""
+        table = AttemptTally
+        columns = (table.destination, table.result, table.bucket, table.number, table.seconds, table.instances)
+        found = table.select(*columns, table.size).where(table.owner == self._owner)
+        with session(self._database):
+            return [Attempts(*row) for row in rows(found.tuples())]
+
+    def open_deliveries(self) -> list[OpenDeliveries]:
+        """What has not ended, from an index that holds nothing else; not of this Orthanc alone."""
+        columns = (Delivery.destination, Delivery.rule, Delivery.status)
+        found = (
+            Delivery.select(*columns, fn.COUNT(Delivery.id), fn.MIN(Delivery.created_at))
+            .where(Delivery.completed_at.is_null())
+            .group_by(*columns)
+        )
+        with session(self._database):
+            return [OpenDeliveries(*row) for row in rows(found.tuples())]
