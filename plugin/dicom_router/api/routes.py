@@ -13,6 +13,7 @@ from dicom_router.api.rules import RuleRoutes
 from dicom_router.api.services import Services
 from dicom_router.api.status import StatusRoutes
 from dicom_router.api.studies import StudyRoutes
+from dicom_router.api.vocabulary import VocabularyRoutes
 from dicom_router.api.warnings import RuleWarnings
 
 
@@ -24,6 +25,7 @@ def build(services: Services) -> Api:
         *StatusRoutes(services, rule_warnings).endpoints(),
         *rules.endpoints(),
         *PreviewRoutes(services, rule_warnings).endpoints(),
+        *VocabularyRoutes(services).endpoints(),
         *MovingRoutes(services, rules).endpoints(),
         *BackfillRoutes(services).endpoints(),
         *HistoryRoutes(services).endpoints(),

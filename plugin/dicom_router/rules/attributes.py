@@ -68,6 +68,7 @@ _GROUPS: dict[str, frozenset[str]] = {
     "Registration": _named("SpatialRegistration"),
     "Video": _named("VideoEndoscopic", "VideoMicroscopic", "VideoPhotographic"),
 }
+SOP_CLASS_GROUPS = tuple(_GROUPS)
 # Also without "Storage": CTImage, EncapsulatedPDF, RTPlan.
 _SINGLE = {keyword: keyword for keyword in _STORAGE.values()} | {
     keyword.replace("Storage", ""): keyword for keyword in _STORAGE.values()

@@ -4,7 +4,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from dicom_router.rules.keys import parse_key
+from dicom_router.rules.keys import Key, parse_key
 
 _PATIENT_GROUP: Final = 0x0010  # PS3.6: the patient's name, IDs, birth date, address, and what else tells who it is
 
@@ -39,7 +39,11 @@ def _asks_patient(spec: object) -> bool:
 
 def _is_patient_element(name: str) -> bool:
     try:
-        key = parse_key(name)
+        return is_about_patient(parse_key(name))
     except ValueError:  # an operator, Any, All, None
         return False
+
+
+def is_about_patient(key: Key) -> bool:
+    """Whether its values tell about the patient."""
     return any(tag >> 16 == _PATIENT_GROUP for tag in key.path)
