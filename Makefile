@@ -8,15 +8,19 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 INSTALL_DEBIAN := .ci/install-debian-packages
 ORTHANC_PACKAGES := $(if $(ORTHANC_BINARY),,orthanc) $(if $(ORTHANC_PLUGINS),,orthanc-python)
 
-.PHONY: help setup orthanc run test test-unit test-integration lint clean
+WEB := plugin/web/vendor/import-map.json
+
+.PHONY: help setup orthanc web browser run test test-unit test-integration lint clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
-setup: $(VENV)/.tests-ready | orthanc ## Install what is missing, for running and for the tests
+setup: $(VENV)/.tests-ready web browser | orthanc ## Install what is missing, for running and for the tests
 
-run: $(VENV)/.run-ready | orthanc ## Start the router and two destinations and send a study; ONCE=1 ends by itself
+web: $(WEB) ## Fetch the modules of the web page into plugin/web/vendor
+
+run: $(VENV)/.run-ready web | orthanc ## Start the router and two destinations and send a study; ONCE=1 ends by itself
 	@PYTHONPATH=integration $(BIN)/python demo/run.py
 
 test: lint test-unit test-integration ## Everything
@@ -24,7 +28,7 @@ test: lint test-unit test-integration ## Everything
 test-unit: $(VENV)/.tests-ready ## The fast tests, without Orthanc
 	$(BIN)/pytest -q tests
 
-test-integration: $(VENV)/.tests-ready | orthanc ## The tests with real Orthancs
+test-integration: $(VENV)/.tests-ready web browser | orthanc ## The tests with real Orthancs
 	$(BIN)/pytest -q integration
 
 lint: $(VENV)/.tests-ready ## Style and types
@@ -32,11 +36,19 @@ lint: $(VENV)/.tests-ready ## Style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-clean: ## Remove what was made here: the environment, the data of `make run`, caches
-	rm -rf $(VENV) run build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+clean: ## Remove what was made here: the environment, fetched modules, the data of `make run`, caches
+	rm -rf $(VENV) node_modules plugin/web/vendor run build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 orthanc:
 	@$(INSTALL_DEBIAN) $(ORTHANC_PACKAGES)
+
+browser:
+	@$(INSTALL_DEBIAN) chromium
+
+$(WEB): package-lock.json .ci/vendor-web-modules
+	@$(INSTALL_DEBIAN) $(if $(shell command -v npm),,npm)
+	npm ci --ignore-scripts --no-audit --no-fund --loglevel error
+	$(PYTHON) .ci/vendor-web-modules
 
 $(BIN)/pip:
 	@$(INSTALL_DEBIAN) python3-venv

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import Browser
 
+from support.browser import Watched, running_chromium
 from support.latency_proxy import LatencyProxy
 from support.network import DicomNode
 from support.orthanc import Orthanc
@@ -100,3 +102,27 @@ def start_proxy(orthancs: list[Orthanc]) -> Iterator[Callable[..., LatencyProxy]
     yield start
     for proxy in proxies:
         proxy.close()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """The browser; each test gets windows of its own."""
+    with running_chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def open_page(chromium: Browser, orthancs: list[Orthanc]) -> Iterator[Callable[..., Watched]]:
+    """`open_page(router)`: a window, and `.go("#/history")`. No complaint may be left at the end."""
+    del orthancs  # the window closes first
+    opened: list[Watched] = []
+
+    def open_window(orthanc: Orthanc, **options: Any) -> Watched:
+        opened.append(Watched(chromium, orthanc.url, **options))
+        return opened[-1]
+
+    yield open_window
+    complaints = [complaint for each in opened for complaint in each.complaints]
+    for each in opened:
+        each.close()
+    assert complaints == []

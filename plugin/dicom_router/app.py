@@ -10,6 +10,7 @@ from typing import Any
 from dicom_router.api.http import Api
 from dicom_router.api.routes import build
 from dicom_router.api.services import Engine, Services
+from dicom_router.api.web_page import WebPage, web_folder
 from dicom_router.backfill import Backfill
 from dicom_router.cleanup import Cleanup, CleanupThread
 from dicom_router.config import Settings, neighbours, parse
@@ -59,6 +60,7 @@ class Router:
             self._services.problems.append(Problem("Router.Enable", "The router is switched off; nothing is lost."))
         self._services.configured_warnings = self._services.warnings = self._warnings()
         self._api: Api = build(self._services)
+        self._web_page = WebPage(web_folder())
         self._started = threading.Event()
         self._rest: HttpRest | SdkRest | None = None
         self._intake: IntakeThread | None = None
@@ -70,6 +72,8 @@ class Router:
 
     def handle(self, request: Request) -> Response:
         """Answer a request below /router; one that comes while Orthanc still starts waits for that."""
+        if self._web_page.owns(request.path):
+            return self._web_page.answer(request)
         self._started.wait(START_SECONDS)
         return self._api.handle(request)
 
