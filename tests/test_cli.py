@@ -48,6 +48,26 @@ def test_check_passes_a_good_file_with_comments(tmp_path: Path, capsys: pytest.C
     assert "holds together: 1 rule." in capsys.readouterr().out
 
 
+def test_check_reads_a_folder_of_files_as_orthanc_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "orthanc.json").write_text('{"DicomModalities": {"ARCHIVE": ["ARCH", "127.0.0.1", 4243]}}')
+    (tmp_path / "router.json").write_text(json.dumps({"Router": {"Rules": [CT]}}))
+    (tmp_path / "readme.txt").write_text("no JSON")
+    assert main(["check", str(tmp_path)]) == 0
+    assert "holds together: 1 rule." in capsys.readouterr().out
+
+
+def test_check_names_both_files_that_hold_the_same_section(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a.json", "b.json"):
+        (tmp_path / name).write_text('{"Router": {}}')
+    assert main(["check", str(tmp_path)]) == 2
+    assert '"Router" stands in a.json and in b.json' in capsys.readouterr().err
+
+
+def test_check_tells_of_a_folder_without_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(tmp_path)]) == 2
+    assert "holds no file that ends in .json" in capsys.readouterr().err
+
+
 def test_check_tells_all_problems_and_exits_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bad = {"Name": "bad", "Match": {"Modalty": "CT"}, "Send": ["ARCHIV"]}
     assert main(["check", config(tmp_path, CT, bad), "--json"]) == 1

@@ -61,9 +61,9 @@ def _parser() -> argparse.ArgumentParser:
     one = commands.add_parser(
         "check", parents=[shared], help="problems and warnings of an orthanc.json; no server needed"
     )
-    one.add_argument("file", metavar="FILE", help="the orthanc.json")
+    one.add_argument("file", metavar="FILE", help="the orthanc.json, or the folder of such files")
     one = commands.add_parser("explain", parents=[shared], help="which rules would take these files; no server needed")
-    one.add_argument("file", metavar="FILE", help="the orthanc.json")
+    one.add_argument("file", metavar="FILE", help="the orthanc.json, or the folder of such files")
     one.add_argument("dicom", metavar="DICOM", nargs="+", help="DICOM files, or folders of them")
     _add_remote(commands, remote)
     return parser

@@ -45,7 +45,25 @@ class Checked:
 
 
 def read_configuration(path: Path) -> dict[str, Any]:
-    """An orthanc.json as Orthanc reads it: with comments, and ${VARIABLE:-default}. Raises UserError."""
+    """An orthanc.json, or a folder of such, as Orthanc reads it (OrthancConfiguration.cpp). Raises UserError."""
+    if not path.is_dir():
+        return _read_file(path)
+    files = sorted(each for each in path.iterdir() if each.suffix == ".json" and each.is_file())
+    if not files:
+        raise UserError(f"{path} holds no file that ends in .json.")
+    merged: dict[str, Any] = {}
+    origins: dict[str, Path] = {}
+    for file in files:
+        for section, value in _read_file(file).items():
+            if section in merged:
+                told = f'"{section}" stands in {origins[section].name} and in {file.name}'
+                raise UserError(f"{told}: Orthanc does not start so. Keep it in one of them.")
+            merged[section], origins[section] = value, file
+    return merged
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    """One file: with comments, and ${VARIABLE:-default}."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as problem:
