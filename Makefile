@@ -10,7 +10,7 @@ ORTHANC_PACKAGES := $(if $(ORTHANC_BINARY),,orthanc) $(if $(ORTHANC_PLUGINS),,or
 
 WEB := plugin/web/vendor/import-map.json
 
-.PHONY: help setup orthanc web browser run test test-unit test-integration lint clean
+.PHONY: help setup orthanc web browser run chaos test test-unit test-integration lint clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -30,6 +30,10 @@ test-unit: $(VENV)/.tests-ready ## The fast tests, without Orthanc
 
 test-integration: $(VENV)/.tests-ready web browser | orthanc ## The tests with real Orthancs
 	$(BIN)/pytest -q integration
+
+chaos: $(VENV)/.tests-ready | orthanc ## Fault injection; TRIALS, SEED, FAULT (part of a name)
+	@mkdir -p run
+	PYTHONPATH=integration:. $(BIN)/python -m chaos --trials $(or $(TRIALS),30) --seed $(or $(SEED),1) --fault "$(FAULT)" --results run/chaos.jsonl
 
 lint: $(VENV)/.tests-ready ## Style and types
 	$(BIN)/ruff check .
