@@ -23,6 +23,7 @@ PURE = {
     "deliveries": {"deliveries"},
     "rules": {"rules", "problems", "durations", "deliveries", "destination"},
     "destination": {"deliveries", "rules"},
+    "filing": {"filing", "problems"},
 }
 PURE_PACKAGES = {"pydantic", "croniter", "pydicom"}
 # The standard library's ways out of the process; of `time` and `datetime` see EDGES.
@@ -60,7 +61,7 @@ CLOCKS = {
     "date.today",
 }
 # Packages whose import name is not their name in setup.cfg, and what comes with another one.
-COMES_WITH = {"pydantic_core": "pydantic"}
+COMES_WITH = {"pydantic_core": "pydantic", "PIL": "pillow"}
 SDK_KNOWERS = {"orthanc_host", "installation"}
 
 

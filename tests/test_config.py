@@ -226,7 +226,6 @@ def test_two_rules_of_one_name_are_refused() -> None:
         ({"Alerts": {"Email": {"To": "x"}}}, "Router.Alerts.Email"),
         ({"Destinations": {"A": {"Peer": "research"}}}, "Router.Destinations.A.Peer"),
         ({"Destinations": {"A": {"DicomWeb": "cloud"}}}, "Router.Destinations.A.DicomWeb"),
-        ({"Destinations": {"A": {"Folder": "/srv", "Format": "Zip"}}}, "Router.Destinations.A.Format"),
         ({"Destinations": {"A": {"Modality": "ARCHIVE", "Bandwidth": "1MB/s"}}}, "Router.Destinations.A.Bandwidth"),
         ({"Rules": [CT | {"Modify": {"Replace": {}}}]}, "Router.Rules[0].Modify"),
         ({"Rules": [CT | {"Anonymize": {"Keep": []}}]}, "Router.Rules[0].Anonymize"),
@@ -238,6 +237,52 @@ def test_two_rules_of_one_name_are_refused() -> None:
 )
 def test_what_is_not_built_is_refused_and_never_ignored(section: object, path: str) -> None:
     assert "is not supported yet" in problems(section)[path]
+
+
+def folder(**options: object) -> dict[str, object]:
+    return {"Destinations": {"A": {"Folder": "/srv/export", **options}}}
+
+
+@pytest.mark.parametrize("kind", [None, "Dicom", "Zip", "Dicomdir", "Png", "Jpeg", "Pdf"])
+def test_a_folder_is_a_destination_in_each_of_its_formats(kind: str | None) -> None:
+    section = folder(**({"Format": kind} if kind else {}), Verify="Counted", Late="All", Schedule="19:00-07:00")
+    made = configured(section | {"Rules": [CT | {"Send": ["A"]}]}).destinations["A"]
+    assert (made.kind, made.target, made.format) == ("Folder", "/srv/export", kind or "Dicom")
+    assert made.whole == (kind in {"Zip", "Dicomdir", "Pdf"})
+
+
+@pytest.mark.parametrize(
+    ("options", "key", "words"),
+    [
+        ({"Path": "${PatientID}/x.dcm"}, "Path", "environment variables"),
+        ({"Path": "{PatientId}/x.dcm"}, "Path", 'Did you mean "PatientID"?'),
+        ({"Path": "{PatientID"}, "Path", "brace"),
+        ({"Path": "../{PatientID}"}, "Path", "cannot be the name"),
+        ({"Path": "/{PatientID}"}, "Path", "relative"),
+        ({"Path": "{PixelData}.dcm"}, "Path", "no value"),
+        ({"Path": "{SOPInstanceUID}.zip", "Format": "Zip"}, "Path", "differs between the instances"),
+        ({"Folder": "export"}, "Folder", "absolute"),
+        ({"Verify": "Committed"}, "Verify", "cannot commit"),
+        ({"LocalAet": "ME"}, "LocalAet", "no AE titles"),
+        ({"MoveOriginator": "ME"}, "MoveOriginator", "no AE titles"),
+    ],
+)
+def test_what_a_folder_cannot_do_is_refused_with_the_reason(options: dict[str, object], key: str, words: str) -> None:
+    told = problems(folder(**options))
+    assert set(told) == {f"Router.Destinations.A.{key}"}
+    assert words in told[f"Router.Destinations.A.{key}"]
+
+
+def test_a_rule_may_not_ask_a_folder_for_it_either() -> None:
+    sends = [{"To": "A", "Verify": "Committed"}, {"FirstOf": ["ARCHIVE", "A"], "LocalAet": "ME"}]
+    told = problems(folder() | {"Rules": [CT | {"Send": sends}]})
+    assert set(told) == {"Router.Rules[0].Send[0].Verify", "Router.Rules[0].Send[1].LocalAet"}
+
+
+@pytest.mark.parametrize("key", ["Path", "Format"])
+def test_what_says_how_files_are_written_goes_with_a_folder_only(key: str) -> None:
+    told = problems({"Destinations": {"A": {"Modality": "ARCHIVE", key: "Zip"}}})
+    assert told == {f"Router.Destinations.A.{key}": "goes with a Folder only."}
 
 
 @pytest.mark.parametrize("send", [{}, {"Schedule": "19:00-07:00"}, {"To": "ARCHIVE", "Bogus": 1}, 5, None, ["ARCHIVE"]])

@@ -24,6 +24,7 @@ from builders import (
 from dicom_router.deliveries.delivery import Delivery, Reason
 from dicom_router.deliveries.instance import Instance
 from dicom_router.deliveries.outcome import SendError
+from dicom_router.destination import Format, Kind
 from dicom_router.dispatch.sending import (
     LARGEST_CHUNK,
     LONGEST_LOOK,
@@ -305,3 +306,32 @@ def test_every_instance_ends_accepted_refused_or_left_and_none_twice(
     assert accepted + refused + left == Counter(each.id for each in many(count))
     assert (attempt.sent, attempt.refused) == (accepted.total(), refused.total())
     assert (attempt.result() is None) == (not left)
+
+
+# --- what goes whole -------------------------------------------------------------------------------------------------
+
+
+def whole(delivery: Delivery, instances: Sequence[Instance]) -> Sending:
+    zipped = replace(destination(), kind=Kind.FOLDER, format=Format.ZIP)
+    made = Sending(delivery, zipped)
+    made.take_up(instances)
+    return made
+
+
+def test_a_study_that_goes_whole_is_one_chunk_however_large(delivery: Delivery) -> None:
+    attempt = whole(delivery, [*many(500, "one"), *many(3, "two")])
+    assert [len(attempt.next_chunk(4)), len(attempt.next_chunk(4))] == [500, 3]
+    assert not attempt.pending
+
+
+@pytest.mark.parametrize("error", [BUSY, NOT_UNDERSTOOD, DEAD])
+def test_when_it_fails_no_instance_is_blamed_and_nothing_goes_without_it(delivery: Delivery, error: SendError) -> None:
+    attempt = whole(delivery, many(20))
+    assert attempt.chunk_failed(handed_out(attempt), 0, error) is None
+    assert attempt.result() == error
+    assert len(attempt.pending) == 20
+
+
+def test_after_a_failed_attempt_it_begins_where_it_began(delivery: Delivery) -> None:
+    attempt = whole(replace(delivery, error_code="DiskFull", attempts=3), many(20))
+    assert attempt.next_chunk(1) == many(20)

@@ -33,6 +33,7 @@ from dicom_router.store.database import StoreError
 from dicom_router.store.journal import Position
 from dicom_router.store.store import Store, open_store
 from dicom_router.transports.by_kind import TransportsByKind
+from dicom_router.transports.folder import FolderTransport
 from dicom_router.transports.modality import ModalityTransport
 from dicom_router.transports.own_jobs import OwnJobs
 from dicom_router.transports.transport import JobState
@@ -130,12 +131,16 @@ class Router:
             wanted = told if isinstance(told, str) and told.startswith(SQLITE) else ""
         path = database_path(wanted, self._configuration, self._host.configuration_file())
         self._services.database_name = f"SQLite {path.name}"
-        return open_store(path, owner(self._configuration, self._host.server_identifier()))
+        return open_store(path, self._owner())
+
+    def _owner(self) -> str:
+        return owner(self._configuration, self._host.server_identifier())
 
     def _run(self, store: Store, rest: HttpRest | SdkRest) -> None:
         own_jobs = OwnJobs(self._job_ended)
         modality = ModalityTransport(rest)
-        transport = TransportsByKind(modality, {Kind.MODALITY: modality}, own_jobs)
+        folder = FolderTransport(rest, own_jobs, self._owner())
+        transport = TransportsByKind(modality, {Kind.MODALITY: modality, Kind.FOLDER: folder}, own_jobs)
         listings = Listings(time.monotonic)
         routing = Routing(
             rest,

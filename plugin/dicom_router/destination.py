@@ -18,6 +18,22 @@ class Kind(StrEnum):
     FOLDER = "Folder"
 
 
+class Format(StrEnum):
+    """What is written into a folder."""
+
+    DICOM = "Dicom"
+    ZIP = "Zip"
+    DICOMDIR = "Dicomdir"
+    PNG = "Png"
+    JPEG = "Jpeg"
+    PDF = "Pdf"
+
+    @property
+    def one_file(self) -> bool:
+        """All instances of a delivery's study become one file."""
+        return self in {Format.ZIP, Format.DICOMDIR, Format.PDF}
+
+
 class Late(StrEnum):
     """What to do with instances that come after the resource was sent."""
 
@@ -56,3 +72,11 @@ class Destination:
     late: Late = Late.NEW
     local_aet: str = ""
     move_originator: str = ""
+    format: Format = Format.DICOM  # of a folder
+    path: str = ""  # of a folder: the template of its files; empty for that of the format
+    unit: str = ""  # what is being sent, where that is more than single instances (see `whole`)
+
+    @property
+    def whole(self) -> bool:
+        """Nothing is sent but all instances of a delivery's study together: late ones make it all anew."""
+        return self.kind is Kind.FOLDER and self.format.one_file

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha1
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 import pydicom
 from pydicom.datadict import tag_for_keyword
@@ -113,6 +113,10 @@ class Files:
     def get_bytes(self, path: str) -> NoReturn:
         """The tags tell all."""
         raise NotImplementedError(path)
+
+    def download(self, path: str, target: BinaryIO, body: object = None) -> NoReturn:
+        """The tags tell all."""
+        raise NotImplementedError(path, target, body)
 
     def delete(self, path: str) -> NoReturn:
         """Nothing can be changed."""

@@ -6,7 +6,7 @@ Where Orthanc has no HTTP server, the SDK's internal calls take over; those hold
 
 import json
 import ssl
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import urllib3
 
@@ -15,6 +15,8 @@ from dicom_router.orthanc_host import OrthancHost
 NOT_FOUND = 404
 ASK_AGAIN = urllib3.Retry(3, redirect=False, status=0, allowed_methods=None)
 NO_RETRY = urllib3.Retry(0, redirect=False)
+DOWNLOAD_SECONDS = 1800.0  # without a byte: Orthanc makes a whole archive before it sends the first one
+DOWNLOAD_BYTES = 1 << 20  # at a time
 
 
 class OrthancError(Exception):
@@ -60,6 +62,9 @@ class OrthancRest(Protocol):
     def get_bytes(self, path: str) -> bytes:
         """GET of a file; raises OrthancError."""
 
+    def download(self, path: str, target: BinaryIO, body: object = None) -> None:
+        """GET of what may be large, or POST of a question with `body`, into an open file; raises OrthancError."""
+
     def delete(self, path: str) -> None:
         """DELETE; raises OrthancError."""
 
@@ -96,6 +101,26 @@ class HttpRest:
 
     def post_bytes(self, path: str, body: bytes, timeout: float) -> Any:
         return _decode(self._change("POST", path, body, timeout))
+
+    def download(self, path: str, target: BinaryIO, body: object = None) -> None:
+        method, sent = ("GET", None) if body is None else ("POST", json.dumps(body).encode())
+        try:
+            response = self._pool.request(
+                method,
+                self._url + path,
+                body=sent,
+                headers=self._headers,
+                retries=ASK_AGAIN,
+                timeout=urllib3.Timeout(connect=5.0, read=DOWNLOAD_SECONDS),
+                preload_content=False,
+            )
+            if response.status != 200:  # noqa: PLR2004 - see _request
+                raise _error(response.status, response.data)
+            for part in response.stream(DOWNLOAD_BYTES):
+                target.write(part)
+            response.release_conn()
+        except urllib3.exceptions.HTTPError as problem:
+            raise OrthancUnreachableError(f"{problem!r} in {method} {path}") from problem
 
     def delete(self, path: str) -> None:
         self._change("DELETE", path)
@@ -155,6 +180,9 @@ class SdkRest:
 
     def post_bytes(self, path: str, body: bytes, timeout: float) -> Any:  # noqa: ARG002
         return _decode(self._call("POST", path, body))
+
+    def download(self, path: str, target: BinaryIO, body: object = None) -> None:
+        target.write(self._call("GET", path) if body is None else self._call("POST", path, json.dumps(body).encode()))
 
     def delete(self, path: str) -> None:
         self._call("DELETE", path)

@@ -11,6 +11,7 @@ from dicom_router.deliveries.alternates import Alternates, by_key
 from dicom_router.deliveries.delivery import Delivery, NewDelivery, Priority, Reason, Subject
 from dicom_router.deliveries.instance import Instance
 from dicom_router.destination import Destination, Late
+from dicom_router.filing.names import mark_of
 from dicom_router.listings import Listings
 from dicom_router.orthanc_rest import OrthancError, OrthancRest
 from dicom_router.outlook import (
@@ -162,7 +163,8 @@ class Routing:
     def effective(self, destination: Destination, delivery: Delivery) -> Destination:
         """The destination with what the delivery's rule says differently."""
         options = json.loads(delivery.options)
-        return effective(destination, options.get("Send", {}), options.get("Schedule"))
+        changed = effective(destination, options.get("Send", {}), options.get("Schedule"))
+        return replace(changed, unit=unit_of(delivery.level, delivery.resource_id, options.get("Instances")))
 
     def send_now(self, resource_id: str, destinations: Sequence[str], level: str = "Study") -> Routed:
         """Send a resource by hand, all of it, whatever the rules and schedules say. Raises OrthancError."""
@@ -317,6 +319,12 @@ class Routing:
         self._journal.record(decision, [], asked.position, self._clock())
         seen = facts.instance_ids if facts else set()
         return Routed([], verdicts, seen, found=facts is not None)
+
+
+def unit_of(level: str, resource_id: str, chosen: object) -> str:
+    """What a file that holds all of a delivery is a file of; the same again when instances come late."""
+    which = f" {mark_of(json.dumps(chosen))}" if chosen else ""
+    return f"{level} {resource_id}{which}"
 
 
 def _groups(targets: Sequence[Target]) -> list[list[str]]:

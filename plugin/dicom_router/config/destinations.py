@@ -2,12 +2,16 @@
 """Reading destinations, and the names that rules give for them."""
 
 from dataclasses import replace
+from pathlib import PurePath
 from typing import Any
+
+from pydantic.alias_generators import to_pascal
 
 from dicom_router.config.reading import Reader, mapping
 from dicom_router.config.sections import NAME, DestinationSection, OptionsSection
 from dicom_router.deliveries.delivery import Priority
-from dicom_router.destination import Destination, Late, Verify
+from dicom_router.destination import Destination, Format, Kind, Late, Verify
+from dicom_router.filing.template import parse_template
 from dicom_router.problems import nearest
 from dicom_router.rules.schedule import Always, Schedule, parse_schedule
 
@@ -23,7 +27,7 @@ class DestinationReader(Reader):
         if shape is None:
             return
         self.unsupported_options(shape, path)
-        for kind in ("Peer", "DicomWeb", "Folder", "Path", "Format"):
+        for kind in ("Peer", "DicomWeb"):
             if isinstance(entry, dict) and kind in entry:
                 self.not_yet(f"{path}.{kind}", "A destination other than a modality")
         kinds = [kind for kind in ("Modality", "Peer", "DicomWeb", "Folder") if kind in mapping(entry)]
@@ -31,6 +35,11 @@ class DestinationReader(Reader):
             self.tell(path, "A destination needs exactly one of Modality, Peer, DicomWeb, Folder.")
         if shape.modality is not None:
             self._modality(name, shape, shape.modality, path)
+        if shape.folder is not None:
+            self._folder(name, shape, shape.folder, path)
+        for key in ("Path", "Format"):
+            if key in mapping(entry) and shape.folder is None:
+                self.tell(f"{path}.{key}", "goes with a Folder only.")
 
     def _modality(self, name: str, shape: DestinationSection, modality: str, path: str) -> None:
         if modality not in self.known.modalities:
@@ -39,6 +48,30 @@ class DestinationReader(Reader):
             return
         plain = Destination(name, modality, self.known.modalities[modality], retry=self.retry)
         self.destinations[name] = self.with_options(plain, shape, path)
+
+    def _folder(self, name: str, shape: DestinationSection, folder: str, path: str) -> None:
+        kept = Format(shape.format or Format.DICOM)
+        if "${" in folder or not PurePath(folder).is_absolute():
+            self.tell(f"{path}.Folder", 'must be an absolute path, like "/srv/export".')
+        if shape.path is not None:
+            try:
+                parse_template(shape.path, one_file=kept.one_file)
+            except ValueError as problem:
+                self.tell(f"{path}.Path", str(problem))
+        plain = Destination(name, folder, kind=Kind.FOLDER, format=kept, path=shape.path or "", retry=self.retry)
+        self.unfit_options(plain, shape, path)
+        self.destinations[name] = self.with_options(plain, shape, path)
+
+    def unfit_options(self, destination: Destination, shape: OptionsSection, path: str) -> None:
+        """Refuse what cannot be had from this kind of destination."""
+        if destination.kind is not Kind.FOLDER:
+            return
+        if shape.verify == Verify.COMMITTED.value:
+            text = "A folder cannot commit itself to keep anything; Counted looks whether the files are there."
+            self.tell(f"{path}.Verify", text)
+        for key in ("local_aet", "move_originator"):
+            if getattr(shape, key) is not None:
+                self.tell(f"{path}.{to_pascal(key)}", "A folder knows no AE titles; this goes with a Modality only.")
 
     def with_options(self, destination: Destination, shape: OptionsSection, path: str) -> Destination:
         """The destination, with what `shape` says differently."""

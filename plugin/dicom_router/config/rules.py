@@ -115,6 +115,9 @@ class RuleReader(DestinationReader):
         members = self._members(shape, path, names)
         if members is None:
             return None
+        for name in members[1]:
+            if name in self.destinations:
+                self.unfit_options(self.destinations[name], shape, path)
         options = {key: value for key, value in mapping(entry).items() if key not in CHOICE_KEYS}
         return Send(
             members[1],

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Before an attempt: which instances of the resource the destination still lacks."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dicom_router.deliveries.delivery import Delivery
 from dicom_router.deliveries.instance import Instance
+from dicom_router.destination import Destination
 from dicom_router.listings import Listings
 from dicom_router.orthanc_rest import OrthancRest
 from dicom_router.selection import chosen
@@ -29,9 +31,9 @@ def accepted_instances(rest: OrthancRest, ledger: Ledger, delivery: Delivery) ->
 
 
 def prepare(
-    rest: OrthancRest, ledger: Ledger, delivery: Delivery, aet: str, now: float, listings: Listings
+    rest: OrthancRest, ledger: Ledger, delivery: Delivery, destination: Destination, now: float, listings: Listings
 ) -> Prepared:
-    """Compare the resource with the ledger; what came from `aet`, the destination itself, is not sent back there.
+    """Compare the resource with the ledger; what came from the destination itself is not sent back there.
 
     Raises OrthancError.
     """
@@ -42,5 +44,19 @@ def prepare(
             ledger.forget(study_id, delivery.destination)
         known |= ledger.accepted(study_id, delivery.destination)
         known |= ledger.refused(study_id, delivery.destination)
-    unsent = [each for each in instances if each.digest not in known and not (aet and each.remote_aet == aet)]
+    aet = destination.aet
+    sendable = [each for each in instances if not (aet and each.remote_aet == aet)]
+    unsent = [each for each in sendable if each.digest not in known]
+    if destination.whole:
+        unsent = _with_the_rest(ledger, destination, sendable, {each.study_id for each in unsent})
     return Prepared(unsent, found)
+
+
+def _with_the_rest(
+    ledger: Ledger, destination: Destination, sendable: Sequence[Instance], studies: set[str]
+) -> list[Instance]:
+    """All instances of these studies, one study after the other: what the destination has of them is made anew."""
+    again = sorted((each for each in sendable if each.study_id in studies), key=lambda each: each.study_id)
+    for study_id in studies:
+        ledger.remove(study_id, destination.name, {each.digest for each in again if each.study_id == study_id})
+    return again

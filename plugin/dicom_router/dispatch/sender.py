@@ -118,8 +118,8 @@ class Sender:
             address = self._transport.address(sending.destination)
             self.peers[name] = resolve(*address) if address else set()
         try:
-            outside, aet = self._outside, sending.destination.aet
-            return prepare(outside.rest, self._ledger, sending.delivery, aet, outside.clock(), outside.listings)
+            outside, destination = self._outside, sending.destination
+            return prepare(outside.rest, self._ledger, sending.delivery, destination, outside.clock(), outside.listings)
         except OrthancError as problem:
             return SendError.passing("OrthancError", str(problem))
 
@@ -177,6 +177,10 @@ class Sender:
                 self._claim(name, now)
 
     def _try_one(self, sending: Sending) -> None:
+        if sending.destination.whole:
+            if not sending.chunks:
+                self._submit(sending, sending.next_chunk(1))
+            return
         instance = sending.pending[0]
         if instance.size > LARGEST_TRY or self._outside.rest.holds_interpreter:
             # Then it must be a job, one at a time: those that are not proven share a single lane.

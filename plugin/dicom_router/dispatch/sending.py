@@ -96,12 +96,12 @@ class Sending:
         return self.sent + sum(chunk.accepted for chunk in self.chunks)
 
     def next_chunk(self, lanes: int) -> list[Instance]:
-        """Take the next instances, in order and of one study: a fair share, so that `lanes` end at the same time."""
+        """Take the next instances, in order and of one study: one of `lanes` equal shares, or all that goes whole."""
         if not self.chunk_size:
             share = max(SMALLEST_CHUNK, _divided(len(self.pending), lanes))
             # In as many equal chunks as needed, rather than in some of the largest and a small rest.
             self.chunk_size = _divided(share, _divided(share, LARGEST_CHUNK))
-        size = self.chunk_size
+        size = len(self.pending) if self.destination.whole else self.chunk_size
         taken = [self.pending.popleft()]
         while len(taken) < size and self.pending and self.pending[0].study_id == taken[0].study_id:
             taken.append(self.pending.popleft())
@@ -110,7 +110,8 @@ class Sending:
     def take_up(self, unsent: Sequence[Instance]) -> None:
         """These are to be sent. After a failed attempt the next begins elsewhere: that one may have met bad ones."""
         failed = self.delivery.error_code not in {"", INTERRUPTED}
-        begin = STRIKES * (self.delivery.attempts - 1) % max(1, len(unsent)) if failed else 0
+        elsewhere = failed and not self.destination.whole
+        begin = STRIKES * (self.delivery.attempts - 1) % max(1, len(unsent)) if elsewhere else 0
         self.pending.extend([*unsent[begin:], *unsent[:begin]])
         self.prepared = True
 
@@ -163,7 +164,7 @@ class Sending:
     def _blame(self, rest: list[Instance], error: SendError) -> Instance | None:
         if not rest:
             return None
-        if error.scope is Scope.DESTINATION:
+        if error.scope is Scope.DESTINATION or self.destination.whole:
             self.give_back(rest)
             self.ending = self.ending or error
             return None

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Sending that none of Orthanc's jobs can do: instance by instance on a thread of ours, looked at like a job.
+"""Sending that none of Orthanc's jobs can do: on a thread of ours, instance by instance or all at once, looked at like
+a job.
 
 They do not outlive the process; after a restart they are gone, and the ledger knows how far they came.
 """
@@ -17,6 +18,7 @@ PREFIX = "router-"
 REMEMBERED = 200  # ended jobs that can still be looked at
 
 SendOne = Callable[[Instance], SendError | None]
+SendAll = Callable[[Sequence[Instance]], SendError | None]
 
 
 @dataclass
@@ -42,11 +44,18 @@ class OwnJobs:
 
     def start(self, instances: Sequence[Instance], send_one: SendOne) -> str:
         """Send these in order, until one is not accepted; answers the job's ID. `send_one` blocks, on a new thread."""
-        job_id, job = f"{PREFIX}{uuid.uuid4()}", _Job(instances)
+        return self._start(_Job(instances), lambda job: _in_order(job, send_one))
+
+    def start_whole(self, instances: Sequence[Instance], send_all: SendAll) -> str:
+        """Send these at once: all of them are accepted, or none. `send_all` blocks, on a new thread."""
+        return self._start(_Job(instances), lambda job: _at_once(job, send_all))
+
+    def _start(self, job: _Job, work: Callable[[_Job], SendError | None]) -> str:
+        job_id = f"{PREFIX}{uuid.uuid4()}"
         with self._lock:
             self._forget_old()
             self._jobs[job_id] = job
-        threading.Thread(target=self._run, args=(job_id, job, send_one), name="router-job", daemon=True).start()
+        threading.Thread(target=self._run, args=(job_id, job, work), name="router-job", daemon=True).start()
         return job_id
 
     def report(self, job_id: str, count: int) -> JobReport:  # noqa: ARG002 - the job knows its count
@@ -62,18 +71,12 @@ class OwnJobs:
         if job is not None:
             job.stop.set()
 
-    def _run(self, job_id: str, job: _Job, send_one: SendOne) -> None:
-        error: SendError | None = None
-        for instance in job.instances:
-            if job.stop.is_set():
-                error = SendError.passing("JobCanceled", "The sending was ended.")
-            else:
-                error = _guarded(send_one, instance)
-            if error is not None:
-                break
-            job.accepted += 1
-        job.error = error
-        job.state = JobState.FAILURE if error else JobState.SUCCESS  # last: whoever sees it sees the rest
+    def _run(self, job_id: str, job: _Job, work: Callable[[_Job], SendError | None]) -> None:
+        try:
+            job.error = work(job)
+        except Exception as problem:  # noqa: BLE001 - told as an unknown, passing error
+            job.error = SendError.passing("InternalError", repr(problem))
+        job.state = JobState.FAILURE if job.error else JobState.SUCCESS  # last: whoever sees it sees the rest
         self._ended(job_id, job.state)
 
     def _forget_old(self) -> None:
@@ -82,8 +85,19 @@ class OwnJobs:
             del self._jobs[job_id]
 
 
-def _guarded(send_one: SendOne, instance: Instance) -> SendError | None:
-    try:
-        return send_one(instance)
-    except Exception as problem:  # noqa: BLE001 - told as an unknown, passing error
-        return SendError.passing("InternalError", repr(problem))
+def _in_order(job: _Job, send_one: SendOne) -> SendError | None:
+    for instance in job.instances:
+        if job.stop.is_set():
+            return SendError.passing("JobCanceled", "The sending was ended.")
+        error = send_one(instance)
+        if error is not None:
+            return error
+        job.accepted += 1
+    return None
+
+
+def _at_once(job: _Job, send_all: SendAll) -> SendError | None:
+    error = send_all(job.instances)
+    if error is None:
+        job.accepted = len(job.instances)
+    return error

@@ -1,0 +1,332 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The folder as a destination: whole files only, each in its own place, and errors that say what to do."""
+
+import errno
+import io
+import os
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian
+
+from builders import instance
+from dicom_router.deliveries.instance import Instance
+from dicom_router.deliveries.outcome import Scope, SendError
+from dicom_router.destination import Destination, Format, Kind
+from dicom_router.filing.template import Place, parse_template
+from dicom_router.orthanc_rest import OrthancError, OrthancRest
+from dicom_router.transports import folder_files
+from dicom_router.transports.folder import FolderTransport
+from dicom_router.transports.folder_files import FolderFiles, LeavesFolderError, Stamp
+from dicom_router.transports.own_jobs import OwnJobs
+from dicom_router.transports.transport import JobReport, JobState
+
+LIMIT = 10.0  # seconds
+PLACE = parse_template("{PatientID}/x.dcm", one_file=False).place({0x00100020: "P1"})
+NO_PLACE_LEFT = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/srv/DOE^JANE.dcm")
+
+
+def text_stamp(text: str) -> Stamp:
+    """A file whose first word says whose it is."""
+    return Stamp(text, lambda path: path.read_text().split(" ")[0])
+
+
+def write(files: FolderFiles, root: Path, owner: str, place: Place = PLACE, content: str = "") -> None:
+    files.write(str(root), place, text_stamp(owner), lambda path: void(path.write_text(f"{owner} {content}")))
+
+
+def void(_: object) -> None:
+    return None
+
+
+def contents(root: Path) -> dict[str, str]:
+    return {str(path.relative_to(root)): path.read_text() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture
+def files() -> FolderFiles:
+    return FolderFiles("here")
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_same_thing_replaces_its_file_and_another_goes_beside(files: FolderFiles, tmp_path: Path) -> None:
+    write(files, tmp_path, "a", content="1")
+    write(files, tmp_path, "b", content="1")
+    write(files, tmp_path, "a", content="2")
+    write(files, tmp_path, "b", content="2")
+    found = contents(tmp_path)
+    assert sorted(found.values()) == ["a 2", "b 2"]
+    assert found["P1/x.dcm"] == "a 2"
+    assert files.find(str(tmp_path), PLACE, text_stamp("b")) != tmp_path / "P1/x.dcm"
+    assert files.find(str(tmp_path), PLACE, text_stamp("c")) is None
+
+
+def test_a_file_that_somebody_else_put_there_stays(files: FolderFiles, tmp_path: Path) -> None:
+    tmp_path.joinpath("P1").mkdir()
+    tmp_path.joinpath("P1/x.dcm").write_text("mine")
+    write(files, tmp_path, "a")
+    assert contents(tmp_path)["P1/x.dcm"] == "mine"
+    assert len(contents(tmp_path)) == 2
+
+
+def test_many_writers_of_one_name_all_keep_their_files(files: FolderFiles, tmp_path: Path) -> None:
+    owners = [f"owner{number}" for number in range(40)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda owner: write(files, tmp_path, owner), owners * 2))
+    assert {text.split(" ")[0] for text in contents(tmp_path).values()} == set(owners)
+    assert len(contents(tmp_path)) == len(owners)
+
+
+def test_what_a_failed_writing_leaves_is_nothing(files: FolderFiles, tmp_path: Path) -> None:
+    write(files, tmp_path, "a", content="before")
+
+    def half(path: Path) -> None:
+        path.write_text("a hal")
+        raise NO_PLACE_LEFT
+
+    with pytest.raises(OSError, match="No space"):
+        files.write(str(tmp_path), PLACE, text_stamp("a"), half)
+    assert contents(tmp_path) == {"P1/x.dcm": "a before"}
+
+
+def test_no_reader_ever_sees_half_a_file(files: FolderFiles, tmp_path: Path) -> None:
+    seen: list[list[str]] = []
+
+    def slowly(path: Path) -> None:
+        path.write_text("a hal")
+        seen.append([each.name for each in tmp_path.iterdir()])
+        path.write_text("a whole")
+
+    files.write(str(tmp_path), PLACE, text_stamp("a"), slowly)
+    ((hidden,),) = seen
+    assert hidden.startswith(".")
+    assert contents(tmp_path) == {"P1/x.dcm": "a whole"}
+
+
+def test_what_an_earlier_life_was_killed_over_is_removed_and_what_others_write_is_not(tmp_path: Path) -> None:
+    left: list[Path] = []
+
+    def killed(path: Path) -> None:
+        left.append(path.with_name(path.name + "2"))
+        left[-1].write_text("half")
+
+    write(FolderFiles("there"), tmp_path, "a")
+    FolderFiles("there").write(str(tmp_path), PLACE, text_stamp("a"), killed)
+    FolderFiles("here").write(str(tmp_path), PLACE, text_stamp("a"), killed)
+    assert all(path.exists() for path in left)
+    assert FolderFiles("here").probe(str(tmp_path)) is None
+    assert [path.exists() for path in left] == [True, False]
+
+
+@pytest.mark.parametrize("target", ["outside", "outside/deeper"])
+def test_a_link_that_leads_out_is_not_followed(files: FolderFiles, tmp_path: Path, target: str) -> None:
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    root.mkdir()
+    outside.joinpath("deeper").mkdir(parents=True)
+    root.joinpath("P1").symlink_to(tmp_path / target)
+    with pytest.raises(LeavesFolderError):
+        write(files, root, "a")
+    assert contents(tmp_path) == {}
+
+
+def test_a_link_inside_is_followed_and_one_in_the_place_of_a_file_stays(files: FolderFiles, tmp_path: Path) -> None:
+    root, other = tmp_path / "root", tmp_path / "other.dcm"
+    root.joinpath("real").mkdir(parents=True)
+    root.joinpath("P1").symlink_to(root / "real")
+    other.write_text("a not ours to change")
+    root.joinpath("real/x.dcm").symlink_to(other)
+    write(files, root, "a")
+    assert other.read_text() == "a not ours to change"
+    assert root.joinpath("real/x.dcm").is_symlink()
+    assert len(list(root.joinpath("real").iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "words"),
+    [
+        (errno.ENOSPC, "DiskFull", "Make room"),
+        (errno.EDQUOT, "DiskFull", "Make room"),
+        (errno.EACCES, "NotWritable", "Give its user the right"),
+        (errno.EROFS, "NotWritable", "Give its user the right"),
+        (errno.ENOENT, "FolderMissing", "Make or mount it"),
+        (errno.EIO, "FolderFailed", "cannot be written"),
+        (errno.ESTALE, "FolderFailed", "cannot be written"),
+    ],
+)
+def test_trouble_with_the_folder_passes_and_says_what_to_do(number: int, code: str, words: str) -> None:
+    error = folder_files.folder_error("/srv/export", OSError(number, os.strerror(number), "/srv/export/DOE^JANE"))
+    assert (error.permanent, error.scope, error.code) == (False, Scope.DESTINATION, code)
+    assert words in error.message
+    assert "/srv/export" in error.message
+    assert "JANE" not in error.message
+
+
+def test_a_probe_tells_whether_a_file_can_be_written(
+    files: FolderFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert files.probe(str(tmp_path)) is None
+    missing = files.probe(str(tmp_path / "away"))
+    assert missing is not None
+    assert missing.code == "FolderMissing"
+    monkeypatch.setattr(folder_files, "_sync", raising(NO_PLACE_LEFT))
+    full = files.probe(str(tmp_path))
+    assert full is not None
+    assert full.code == "DiskFull"
+    assert contents(tmp_path) == {}
+
+
+def raising(problem: Exception) -> Callable[..., None]:
+    def fail(*_: object) -> None:
+        raise problem
+
+    return fail
+
+
+def test_a_place_that_cannot_be_written_blames_the_folder_only_when_nothing_else_can_be(
+    files: FolderFiles, tmp_path: Path
+) -> None:
+    problem = OSError(errno.EACCES, os.strerror(errno.EACCES))
+    assert files.explain(str(tmp_path), problem).scope is Scope.INSTANCE
+    assert files.explain(str(tmp_path / "away"), problem).scope is Scope.DESTINATION
+    assert files.explain(str(tmp_path), NO_PLACE_LEFT).scope is Scope.DESTINATION
+
+
+# --- the transport ---------------------------------------------------------------------------------------------------
+
+
+class Rest:
+    """Orthanc, as far as a folder asks."""
+
+    holds_interpreter = False
+
+    def __init__(self) -> None:
+        self.tags: dict[str, dict[str, str]] = {}
+        self.gone: set[str] = set()
+        self.before_download: Callable[[], None] = lambda: None
+
+    def get(self, path: str, timeout: float = 60.0) -> Any:
+        name = path.split("/")[2]
+        if name in self.gone:
+            raise OrthancError(404, 17, "Unknown resource")
+        return self.tags[name]
+
+    def get_bytes(self, path: str) -> bytes:
+        raise OrthancError(415, 0, "")
+
+    def download(self, path: str, target: BinaryIO, body: object = None) -> None:
+        self.before_download()
+        target.write(dicom(self.tags[path.split("/")[2]]["0008,0018"]))
+
+
+def dicom(uid: str) -> bytes:
+    made = Dataset()
+    made.file_meta = FileMetaDataset()
+    made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    made.file_meta.MediaStorageSOPClassUID = made.SOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
+    made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID = uid
+    buffer = io.BytesIO()
+    made.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+class World:
+    def __init__(self, root: Path) -> None:
+        self.rest = Rest()
+        self.ended: queue.Queue[tuple[str, JobState]] = queue.Queue()
+        jobs = OwnJobs(lambda job_id, state: self.ended.put((job_id, state)))
+        self.transport = FolderTransport(cast(OrthancRest, self.rest), jobs, "here")
+        self.export = Destination("EXPORT", str(root), kind=Kind.FOLDER)
+
+    def instances(self, count: int, **tags: str) -> list[Instance]:
+        made = [instance(number, size=len(dicom(f"1.2.{number}"))) for number in range(count)]
+        self.rest.tags |= {each.id: {"0008,0018": each.sop_instance_uid, "0010,0020": "P1"} | tags for each in made}
+        return made
+
+    def send(self, destination: Destination, instances: list[Instance]) -> JobReport:
+        job_id = self.transport.submit(destination, instances)
+        assert self.ended.get(timeout=LIMIT)[0] == job_id
+        return self.transport.report(job_id, len(instances))
+
+
+@pytest.fixture(name="at")
+def world_at(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def test_instances_become_files_with_their_names(at: World, tmp_path: Path) -> None:
+    assert at.send(at.export, at.instances(3)) == JobReport(JobState.SUCCESS, 3)
+    assert set(at_files(tmp_path)) == {f"P1/unknown-unknown/1.2.{number}.dcm" for number in range(3)}
+
+
+def at_files(root: Path) -> list[str]:
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+
+
+def test_what_is_not_there_any_more_or_not_whole_is_found_out(at: World, tmp_path: Path) -> None:
+    instances = at.instances(3)
+    at.send(at.export, instances)
+    tmp_path.joinpath("P1/unknown-unknown/1.2.0.dcm").unlink()
+    short = tmp_path.joinpath("P1/unknown-unknown/1.2.1.dcm")
+    short.write_bytes(short.read_bytes()[:-1])
+    assert at.transport.find(at.export, instances, lambda _: False) == {"1.2.2"}
+
+
+def test_a_full_disk_blames_the_folder_and_what_was_written_counts(at: World, tmp_path: Path) -> None:
+    instances = at.instances(5)
+    left = iter([None, None, NO_PLACE_LEFT])
+
+    def fill_up() -> None:
+        problem = next(left)
+        if problem is not None:
+            raise problem
+
+    at.rest.before_download = fill_up
+    report = at.send(at.export, instances)
+    assert (report.state, report.accepted) == (JobState.FAILURE, 2)
+    assert report.error is not None
+    assert (report.error.code, report.error.scope) == ("DiskFull", Scope.DESTINATION)
+    assert len(at_files(tmp_path)) == 2
+
+
+def test_an_instance_that_is_gone_or_no_image_is_blamed_alone(at: World) -> None:
+    instances = at.instances(2)
+    at.rest.gone.add(instances[0].id)
+    gone = at.transport.try_one(at.export, instances[0])
+    assert isinstance(gone, SendError)
+    assert (gone.code, gone.permanent, gone.scope) == ("NotFound", False, Scope.INSTANCE)
+    no_image = at.transport.try_one(replace(at.export, format=Format.PNG), instances[1])
+    assert isinstance(no_image, SendError)
+    assert (no_image.code, no_image.permanent, no_image.scope) == ("NotRenderable", True, Scope.INSTANCE)
+
+
+def test_a_pdf_of_nothing_that_can_be_shown_is_refused_and_leaves_no_file(at: World, tmp_path: Path) -> None:
+    report = at.send(replace(at.export, format=Format.PDF, unit="Study study"), at.instances(2))
+    assert report.error is not None
+    assert (report.accepted, report.error.code, report.error.permanent) == (0, "NotRenderable", True)
+    assert at_files(tmp_path) == []
+
+
+def test_a_canceled_job_ends_after_the_file_it_is_at(at: World, tmp_path: Path) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        begun.set()
+        assert go_on.wait(LIMIT)
+
+    at.rest.before_download = wait
+    job_id = at.transport.submit(at.export, at.instances(5))
+    assert begun.wait(LIMIT)
+    at.transport.cancel(job_id)
+    go_on.set()
+    at.ended.get(timeout=LIMIT)
+    assert at.transport.report(job_id, 5).accepted == 1
+    assert len(at_files(tmp_path)) == 1
