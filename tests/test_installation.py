@@ -2,6 +2,8 @@
 """Into Orthanc, whatever happens."""
 
 import builtins
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -60,6 +62,31 @@ def test_it_hears_of_changes_and_answers_below_router(sdk: Sdk) -> None:
     dicom_router.install(sdk)
     assert len(sdk.on_change) == 1
     assert list(sdk.routes) == [ROUTES]
+
+
+def orthanc_lets_go(sdk: Sdk) -> list[Any]:
+    """The callbacks as they are found after Orthanc has dropped its references to them, and nobody else has one."""
+    callbacks = [weakref.ref(callback) for callback in (*sdk.routes.values(), *sdk.on_change)]
+    sdk.routes.clear()
+    sdk.on_change.clear()
+    gc.collect()
+    return [callback() for callback in callbacks]
+
+
+def test_no_callback_ends_with_orthancs_reference_to_it(sdk: Sdk) -> None:
+    """The plugin lets go of them without the interpreter: freeing one then ends Orthanc with SIGSEGV on Python 3.12."""
+    dicom_router.install(sdk)
+    left = orthanc_lets_go(sdk)
+    assert len(left) == 2
+    assert None not in left
+
+
+def test_nor_does_one_of_a_router_that_could_not_be_loaded(sdk: Sdk, monkeypatch: pytest.MonkeyPatch) -> None:
+    hide("pydantic", monkeypatch)
+    dicom_router.install(sdk)
+    left = orthanc_lets_go(sdk)
+    assert len(left) == 2
+    assert None not in left
 
 
 def test_a_script_that_has_a_callback_of_its_own_composes(sdk: Sdk) -> None:

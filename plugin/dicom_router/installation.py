@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Into Orthanc, whatever happens: an exception while the script is imported would keep Orthanc from starting.
 
-This file imports nothing but the standard library, so that it can tell which package is missing.
+This file and what it imports use nothing but the standard library, so that it can tell which package is missing.
 """
 
 import json
@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from dicom_router.kept import keep
 
 ROUTES = "/router(/.*)?"
 ChangeCallback = Callable[[int, int, str], None]
@@ -75,8 +77,8 @@ def _explain(orthanc: Any, problem: Exception) -> ChangeCallback:
         if change == orthanc.ChangeType.ORTHANC_STARTED:
             _remember_first_start(orthanc)
 
-    orthanc.RegisterRestCallback("/router/status", answer)
-    return on_change
+    orthanc.RegisterRestCallback("/router/status", keep(answer))
+    return keep(on_change)
 
 
 def _remember_first_start(orthanc: Any) -> None:

@@ -12,6 +12,8 @@ from enum import Enum
 from types import ModuleType
 from typing import Any
 
+from dicom_router.kept import keep
+
 
 class Change(Enum):
     """The changes that the router listens to."""
@@ -134,7 +136,7 @@ class OrthancHost:
             except Exception as problem:  # noqa: BLE001 - the client is gone
                 self.log_error(f"dicom-router: {request.get('method')} {uri} could not be answered: {problem!r}")
 
-        self._orthanc.RegisterRestCallback(pattern, answer)
+        self._orthanc.RegisterRestCallback(pattern, keep(answer))
 
     def on_change(self, callback: OnChange) -> None:
         """Hear of changes. At import only, and once in a process."""
@@ -152,7 +154,7 @@ class OrthancHost:
             except Exception as problem:  # noqa: BLE001 - nothing may be raised into Orthanc
                 self.log_error(f"dicom-router: {change.value} was not handled: {problem!r}")
 
-        return listen
+        return keep(listen)
 
     def _answer(self, output: Any, response: Response) -> None:
         for name, value in response.headers.items():
