@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-BEGIN, END = "<!-- figures: make chaos -->", "<!-- end of figures -->"
+BEGIN, END = "## Figures\n", "\n## "
 Row = dict[str, Any]
 
 
@@ -44,8 +44,7 @@ def _line(name: str, rows: Sequence[Row]) -> str:
 
 
 def write(results: Sequence[Row], page: Path) -> None:
-    """Put the table between the marks of the page."""
-    text = page.read_text(encoding="utf-8")
-    head, rest = text.split(BEGIN)
-    tail = rest.split(END)[1]
-    page.write_text(f"{head}{BEGIN}\n\n{table(results)}\n{END}{tail}", encoding="utf-8")
+    """Make the table the chapter "Figures" of the page."""
+    head, rest = page.read_text(encoding="utf-8").split(BEGIN)
+    tail = rest.partition(END)[2]
+    page.write_text(f"{head}{BEGIN}\n{table(results)}{END}{tail}", encoding="utf-8")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from chaos.audit import Expected, audit, open_deliveries
-from chaos.report import BEGIN, END, table, write
+from chaos.report import table, write
 
 SENT = [Expected("study", frozenset({"1", "2", "3"}))]
 
@@ -73,12 +73,12 @@ def test_the_table_adds_up_and_replaces_the_one_before(tmp_path: Path) -> None:
     row = {"fault": "killed", "instances": 5, "lost": 0, "false_completed": 0, "doubled": 1, "recovery": 2.0}
     rows = [row, row | {"recovery": 7.5}, row | {"fault": "cut", "doubled": 0}]
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    page.write_text("before\n\n## Figures\n\nold\n\n## After\n\nmore\n")
     write(rows, page)
     text = page.read_text()
     assert "| killed | 2 | 10 | 0 | 0 | 2 | 7.5 s |" in text
     assert "| **all** | 3 | 15 | 0 | 0 | 2 | 7.5 s |" in text
     assert text.startswith("before\n")
-    assert text.endswith("after\n")
+    assert text.endswith("s |\n\n## After\n\nmore\n")
     assert "old" not in text
     assert table(rows) in text
