@@ -2,6 +2,7 @@
 """The REST API: what it answers, and what it refuses. `Client` holds every answer against openapi.json."""
 
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -105,8 +106,24 @@ def test_an_unknown_path_is_not_found(client: Client, path: str) -> None:
 
 def test_a_wrong_method_says_which_are_right(client: Client) -> None:
     status, answer = client.call("DELETE", "/history")
-    assert status == 400
+    assert status == 405
     assert "GET" in answer["Error"]
+
+
+@pytest.mark.parametrize("identifier", ["#x", "..", "a%2F..", "a?b", "x" * 65, "é"])
+def test_what_is_no_id_of_orthanc_never_becomes_part_of_a_path_there(client: Client, identifier: str) -> None:
+    before = len(client.orthanc.calls)
+    assert client.call("GET", f"/studies/{quote(identifier)}/explain")[0] == 404
+    assert client.call("POST", f"/series/{quote(identifier)}/route", {})[0] == 404
+    preview = {"Rule": {"Match": {}, "Send": ["ARCHIVE"]}, "Studies": [identifier]}
+    assert client.call("POST", "/rules-preview", preview)[0] == 404
+    assert len(client.orthanc.calls) == before
+
+
+@pytest.mark.parametrize("body", [b"[null]", b"1", b"{"])
+def test_a_body_where_none_is_read_is_empty_or_an_object(client: Client, body: bytes) -> None:
+    assert client.call("POST", "/pause", body)[0] == 400
+    assert client.call("POST", "/pause", b"")[0] == 200
 
 
 @pytest.mark.parametrize("body", [b"{", b"\xff", b"[]", b"null", b'"x"', b'{"Unknown": 1}', b"NaN"])

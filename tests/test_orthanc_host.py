@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The face of Orthanc's Python plugin: every version answers alike, and nothing is raised into Orthanc."""
 
+from collections.abc import Mapping
+from urllib.parse import unquote_plus
+
 import pytest
 
 from dicom_router.orthanc_host import Change, OrthancHost, Request, Response
@@ -169,3 +172,28 @@ def test_where_the_port_does_not_answer_the_sdk_takes_over_and_the_log_says_so(s
     rest = connect(host, {"HttpPort": 1})  # nothing listens there
     assert isinstance(rest, SdkRest)
     assert any(level == "W" for level, _ in sdk.log)
+
+
+# --- queries ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("decoded", [False, True], ids=["Orthanc 1.10 and 1.12", "Orthanc 1.13"])
+def test_the_arguments_of_a_query_are_decoded_once(sdk: Sdk, host: OrthancHost, decoded: bool) -> None:
+    seen: list[Mapping[str, str]] = []
+
+    def remember(request: Request) -> Response:
+        seen.append(request.query)
+        return Response(b"{}")
+
+    def as_it_comes(text: str) -> str:
+        return unquote_plus(text) if decoded else text
+
+    def ask_ourselves(path: str) -> object:
+        route, _, query = path.partition("?text=")
+        return sdk.request(PATTERN, route, get={"text": as_it_comes(query)}).json
+
+    host.listen(PATTERN, remember)
+    host.learn_queries(ask_ourselves)
+    for text in ("all%20CT", "all+CT", "M%C3%BCller", "100%2525", "a%2Bb"):
+        sdk.request(PATTERN, "/router/history", get={"q": as_it_comes(text)})
+    assert [each["q"] for each in seen] == ["all CT", "all CT", "Müller", "100%25", "a+b"]

@@ -144,10 +144,18 @@ class Sdk:
 
     # What Orthanc does
 
-    def request(self, pattern: str, path: str, method: str = "GET", body: bytes = b"", **headers: str) -> Output:
+    def request(
+        self,
+        pattern: str,
+        path: str,
+        method: str = "GET",
+        body: bytes = b"",
+        get: dict[str, str] | None = None,
+        **headers: str,
+    ) -> Output:
         """A request to the route that was registered for this pattern."""
         output = self._output()
-        request: dict[str, Any] = {"method": method, "groups": (), "headers": headers, "get": {}}
+        request: dict[str, Any] = {"method": method, "groups": (), "headers": headers, "get": get or {}}
         if method in {"POST", "PUT"}:
             request["body"] = body
         self.routes[pattern](output, path, **request)

@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote
 
 from pydantic import BaseModel, ValidationError
 
@@ -17,6 +16,7 @@ from dicom_router.problems import Problem
 ROOT = "/router"
 READING = frozenset({"GET"})
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+ORTHANC_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 
 
 class HttpError(Exception):
@@ -32,6 +32,13 @@ class HttpError(Exception):
 def not_found(what: str) -> HttpError:
     """404."""
     return HttpError(404, f"There is no {what}.")
+
+
+def orthanc_id(text: str, what: str) -> str:
+    """An ID as Orthanc makes them; 404 for anything else: it becomes part of a path of Orthanc's own REST API."""
+    if not ORTHANC_ID.fullmatch(text):
+        raise not_found(f'{what} "{text[:64]}"')
+    return text
 
 
 @dataclass(frozen=True)
@@ -101,10 +108,10 @@ class Api:
         ]
         for endpoint, found in matching:
             if endpoint.method == request.method:
-                return endpoint, {name: unquote(value) for name, value in found.groupdict().items()}
+                return endpoint, found.groupdict()  # Orthanc has decoded the path
         if matching:
             methods = ", ".join(sorted({endpoint.method for endpoint, _ in matching}))
-            raise HttpError(400, f"{request.path} takes {methods}, not {request.method}.")
+            raise HttpError(405, f"{request.path} takes {methods}, not {request.method}.")
         raise HttpError(404, f"There is nothing at {request.path}; see {ROOT}/openapi.json.")
 
 
@@ -128,12 +135,16 @@ def _query(endpoint: Endpoint, request: Request) -> dict[str, str]:
 
 
 def _body(endpoint: Endpoint, request: Request) -> Any:
-    if endpoint.body is None:
+    if request.method in READING:
         return None
     try:
         value = json.loads(request.body or b"{}")
-    except ValueError as wrong:
+    except (ValueError, RecursionError) as wrong:
         raise HttpError(400, f"The body is not JSON: {wrong}.") from None
+    if endpoint.body is None:
+        if not isinstance(value, dict):
+            raise HttpError(400, "The body must be empty, or a JSON object.")
+        return None
     try:
         return endpoint.body.model_validate(value)
     except ValidationError as wrong:

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from dicom_router import __version__
-from dicom_router.api.http import ROOT, Call, Endpoint, Parameter
+from dicom_router.api.http import READING, ROOT, Call, Endpoint, Parameter
 from dicom_router.api.schemas import ErrorAnswer
 
 SCHEMAS = "#/components/schemas/"
@@ -54,6 +54,9 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
     }
     if endpoint.body is not None:
         operation["requestBody"] = {"required": True, "content": _content(endpoint.body)}
+    elif endpoint.method not in READING:
+        # Nothing is read of it, but Orthanc tells the type of a body only, and a change needs that.
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}
     return operation
 
 
@@ -68,7 +71,7 @@ def _responses(endpoint: Endpoint) -> dict[str, Any]:
     good: dict[str, Any] = {"description": endpoint.summary}
     if endpoint.answer is not None:
         good["content"] = _content(endpoint.answer)
-    errors = {*endpoint.errors, 400}
+    errors = {*endpoint.errors, 400, 405}
     if endpoint.method != "GET":
         errors |= {403, 415}
     # Orthanc sends the body of an error as text/plain since 1.12.2, without a type before; it is JSON all the same.

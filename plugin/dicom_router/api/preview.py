@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from dicom_router.api.http import Call, Endpoint, HttpError, not_found
+from dicom_router.api.http import Call, Endpoint, HttpError, not_found, orthanc_id
 from dicom_router.api.preview_schemas import (
     DifferenceAnswer,
     PreviewAnswer,
@@ -102,7 +102,7 @@ class PreviewRoutes:
 
     def _studies(self, body: PreviewBody) -> list[str]:
         if body.studies is not None:
-            return body.studies
+            return [orthanc_id(each, "study") for each in body.studies]
         return newest_studies(self._services.need_engine().routing.rest, body.last or 0)
 
     def _on_studies(self, rule: Rule, studies: Sequence[str]) -> Found:

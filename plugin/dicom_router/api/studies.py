@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from dicom_router.api.history import delivery_answer
-from dicom_router.api.http import Call, Endpoint, HttpError, not_found
+from dicom_router.api.http import Call, Endpoint, HttpError, not_found, orthanc_id
 from dicom_router.api.schemas import ExplainAnswer, RouteAnswer, RouteBody, StoredDecisionAnswer, iso
 from dicom_router.api.services import Services
 from dicom_router.deliveries.delivery import Delivery
@@ -57,7 +57,7 @@ class StudyRoutes:
     def route(self, call: Call, level: str = "Study") -> RouteAnswer:
         """To destinations by hand, or through rules; neither named: through all rules."""
         body: RouteBody = call.body
-        study_id = call.path["id"]
+        study_id = orthanc_id(call.path["id"], level.lower())
         routing = self._services.need_engine().routing
         if body.rules is not None and body.destinations is not None:
             raise HttpError(400, "Name rules or destinations, not both.")
@@ -77,7 +77,7 @@ class StudyRoutes:
 
     def explain(self, call: Call) -> ExplainAnswer:
         """The decisions of the past, and what the rules of now would do."""
-        study_id = call.path["id"]
+        study_id = orthanc_id(call.path["id"], "study")
         store = self._services.need_store()
         facts = ResourceFacts(self._services.need_engine().routing.rest, study_id)
         stored = store.journal.decisions(study_id, DECISIONS_READ)
