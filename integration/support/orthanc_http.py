@@ -11,6 +11,10 @@ import urllib3
 
 from .network import LOOPBACK
 
+# Orthanc closes a kept connection when it likes, perhaps just as a request is sent: a question is asked again, and a
+# change has a connection of its own.
+ASK_AGAIN = urllib3.Retry(total=1, connect=0, redirect=0, status=0, allowed_methods=["GET"])
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -39,7 +43,7 @@ class OrthancHttp:
 
     def __init__(self, port: int) -> None:
         self.url = f"http://{LOOPBACK}:{port}"
-        self._pool = urllib3.PoolManager(maxsize=16, retries=False)
+        self._pool = urllib3.PoolManager(maxsize=16, retries=ASK_AGAIN)
 
     def request(
         self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None, timeout: float = 30
@@ -49,8 +53,12 @@ class OrthancHttp:
         data = body if is_raw else json.dumps(body)
         if headers is None:
             headers = {} if is_raw else {"Content-Type": "application/json"}
+        pool = self._pool
+        if method != "GET":
+            pool = urllib3.PoolManager(retries=False)
+            headers = {**headers, "Connection": "close"}
         started = time.monotonic()
-        reply = self._pool.request(method, self.url + path, body=data, headers=dict(headers), timeout=timeout)
+        reply = pool.request(method, self.url + path, body=data, headers=dict(headers), timeout=timeout)
         return Answer(reply.status, reply.data, dict(reply.headers), time.monotonic() - started)
 
     def get(self, path: str, timeout: float = 30) -> Any:
