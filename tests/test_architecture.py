@@ -25,6 +25,7 @@ PURE = {
     "rules": {"rules", "problems", "durations", "deliveries", "destination"},
     "destination": {"deliveries", "rules"},
     "filing": {"filing", "problems"},
+    "alerts": {"alerts", "deliveries", "durations", "problems", "rules"},
 }
 PURE_PACKAGES = {"pydantic", "croniter", "pydicom"}
 # The standard library's ways out of the process; of `time` and `datetime` see EDGES.
@@ -40,7 +41,7 @@ IMPURE_MODULES = {
     "shutil",
 }
 
-ADAPTERS = ("store", "transports", "orthanc_host")
+ADAPTERS = ("store", "transports", "messengers", "orthanc_host")
 
 # Where the clock is read, and where something waits by itself. Everything else takes `now`.
 EDGES = {

@@ -7,7 +7,7 @@ import json
 import re
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -18,6 +18,9 @@ import pytest
 from pydantic import BaseModel
 from pydicom.data import get_testdata_file
 
+from dicom_router.alerts.alert import AlertKind, AlertState, Key, News
+from dicom_router.alerts.message import Sender, compose
+from dicom_router.alerts.wording import failed
 from dicom_router.api.http import ROOT, Endpoint
 from dicom_router.api.preview_schemas import BackfillBody, ImportBody, PreviewBody
 from dicom_router.api.routes import build
@@ -26,7 +29,9 @@ from dicom_router.api.services import Services
 from dicom_router.cli import main
 from dicom_router.cli_local import Outcome
 from dicom_router.config import (
+    AlertsSection,
     DestinationSection,
+    EmailSection,
     Neighbours,
     RouterSection,
     RuleParser,
@@ -36,6 +41,7 @@ from dicom_router.config import (
     parse,
 )
 from dicom_router.destination import Destination
+from dicom_router.messengers.webhook import signature
 from dicom_router.metrics import DestinationState, Intake, Snapshot, exposition
 from dicom_router.rules.facts import TagFacts
 from dicom_router.rules.match import compile_match
@@ -379,6 +385,29 @@ def test_every_metric_is_documented_and_no_other() -> None:
     assert asked <= told
 
 
+def test_every_kind_of_alert_is_documented_and_no_other() -> None:
+    page = text_of(REPOSITORY / "docs" / "monitoring.md").split("\n## Alerts")[1]
+    assert set(re.findall(r"^\| `([A-Z]\w+)` \|", page, re.MULTILINE)) - {"Kind"} == set(AlertKind)
+
+
+def test_signature_is_checked_as_the_text_shows() -> None:
+    (code,) = [block.text for block in blocks() if block.page == "monitoring.md" and block.kind == "python"]
+    shown: dict[str, Callable[[str, bytes, str], bool]] = {}
+    exec(code, shown)
+    assert shown["is_genuine"]("secret", b"{}", signature("secret", b"{}"))
+    assert not shown["is_genuine"]("secret", b"{ }", signature("secret", b"{}"))
+
+
+def test_webhook_is_like_the_one_shown() -> None:
+    text = next(block.text for block in blocks() if block.page == "monitoring.md" and '"SentAt"' in block.text)
+    shown = json.loads(text)
+    news = News(Key(AlertKind.DELIVERY_FAILED, "ARCHIVE"), AlertState.HAPPENED, 0.0, failed("ARCHIVE", 1), (17,))
+    made = compose([news], Sender("ORTHANC", "0.1.0", ""), lambda _: None, 0.0, patient_data=False).body
+    assert shown.keys() == made.keys()
+    assert shown["Alerts"][0].keys() == made["Alerts"][0].keys()
+    assert shown["Alerts"][0]["Message"] == made["Alerts"][0]["Message"]
+
+
 def test_no_comment_waits_in_a_page() -> None:
     assert [page.name for page in PAGES if "<!--" in prose_of(page)] == []
 
@@ -412,7 +441,7 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("section", [RouterSection, DestinationSection, RuleSection])
+@pytest.mark.parametrize("section", [RouterSection, DestinationSection, RuleSection, AlertsSection, EmailSection])
 def test_every_key_is_documented(section: type[BaseModel]) -> None:
     settings = text_of(REPOSITORY / "docs" / "configuration.md")
     missing = [field.alias for field in section.model_fields.values() if f"`{field.alias}`" not in settings]

@@ -4,17 +4,25 @@
 import os
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from dicom_router import __version__
+from dicom_router.alerting import Alerting, AlertThread, Carrier, alert_threads
+from dicom_router.alerts.alert import News
+from dicom_router.alerts.message import Message, Sender, compose
 from dicom_router.api.http import Api
 from dicom_router.api.routes import build
 from dicom_router.api.services import Engine, Services
 from dicom_router.api.web_page import WebPage, web_folder
 from dicom_router.backfill import Backfill
 from dicom_router.cleanup import Cleanup, CleanupThread
-from dicom_router.config import Settings, neighbours, parse
+from dicom_router.config import Settings, alert_settings, neighbours, parse
 from dicom_router.destination import Kind
+from dicom_router.dispatch.breaker import Breaker
 from dicom_router.dispatch.dispatcher import Dispatcher
 from dicom_router.dispatch.outside import Outside
 from dicom_router.global_properties import FIRST_START
@@ -22,12 +30,15 @@ from dicom_router.index_mark import IndexMark
 from dicom_router.intake import Intake, IntakeThread
 from dicom_router.listings import Listings
 from dicom_router.location import SQLITE, database_path, owner
+from dicom_router.messengers.mail import MailMessenger
+from dicom_router.messengers.messenger import Messenger
+from dicom_router.messengers.webhook import WebhookMessenger
 from dicom_router.orthanc_host import Change, OrthancHost, Request, Response
 from dicom_router.orthanc_rest import HttpRest, SdkRest, connect
 from dicom_router.problems import Problem
 from dicom_router.recycling import risk
 from dicom_router.retention import HousekeepingThread, Retention
-from dicom_router.routing import Routing
+from dicom_router.routing import Routed, Routing
 from dicom_router.rules.shelf import RuleShelf
 from dicom_router.store.database import StoreError
 from dicom_router.store.journal import Position
@@ -37,6 +48,7 @@ from dicom_router.transports.folder import FolderTransport
 from dicom_router.transports.modality import ModalityTransport
 from dicom_router.transports.own_jobs import OwnJobs
 from dicom_router.transports.transport import JobState
+from dicom_router.watching import Watch
 
 DEFAULT_CONCURRENT_JOBS = 2  # Orthanc's own default
 DEFAULT_STABLE_AGE = 60
@@ -68,6 +80,8 @@ class Router:
         self._dispatcher: Dispatcher | None = None
         self._housekeeping: HousekeepingThread | None = None
         self._cleanup: CleanupThread | None = None
+        self._alerts: list[AlertThread] = []
+        self._makeshift: TemporaryDirectory[str] | None = None
 
     # Called by Orthanc
 
@@ -83,6 +97,7 @@ class Router:
         if change is Change.STARTED:
             try:
                 self._start()
+                self._start_alerts()
             finally:
                 self._started.set()
         elif change is Change.STOPPED:
@@ -191,15 +206,56 @@ class Router:
         self._cleanup.start()
         self._log(f"routing runs with {len(self._services.shelf.all())} rules")
 
+    def _start_alerts(self) -> None:
+        settings = self._settings.alerts
+        if self._services.problems:
+            settings = alert_settings(self._configuration.get("Router"))
+        store = self._services.store or self._makeshift_store()
+        watch = Watch(
+            settings,
+            store,
+            lambda: self._services.problems,
+            self._breakers,
+            lambda: (bool(self._housekeeping and self._housekeeping.looked), self._recycling_warning()),
+            self._settings.time_zone,
+            time.time(),
+        )
+        messengers: list[Messenger] = [WebhookMessenger(settings.webhook)] if settings.webhook else []
+        messengers += [MailMessenger(settings.mail)] if settings.mail else []
+        name = str(self._configuration.get("Name") or self._configuration.get("DicomAet") or "Orthanc")
+        sender = Sender(name, __version__, self._owner())
+        allowed = settings.include_patient_data
+
+        def compose_now(news: Sequence[News]) -> Message:
+            return compose(news, sender, store.history.get, time.time(), patient_data=allowed)
+
+        names = [each.channel for each in messengers]
+        alerting = Alerting(settings, watch, store.alert_book, names, time.time, self._log)
+        carriers = [Carrier(each, store, compose_now, time.time, time.monotonic, self._log) for each in messengers]
+        self._alerts = alert_threads(alerting, carriers, store, self._log)
+        for thread in self._alerts:
+            thread.start()
+
+    def _makeshift_store(self) -> Store:
+        """Without the router's database, that routing is suspended is told at each start."""
+        self._makeshift = TemporaryDirectory(prefix="dicom-router-")
+        return open_store(Path(self._makeshift.name) / "alerts.db", self._owner())
+
+    def _breakers(self) -> Mapping[str, Breaker]:
+        engine = self._services.engine
+        return {name: engine.dispatcher.breaker(name) for name in self._services.destinations} if engine else {}
+
     def _stop(self) -> None:
         if self._services.backfill is not None:
             self._services.backfill.stop()
-        for thread in (self._intake, self._housekeeping, self._cleanup, self._dispatcher):
+        for thread in (*self._alerts, self._intake, self._housekeeping, self._cleanup, self._dispatcher):
             if thread is not None:
                 thread.stop()
         self._services.engine = None
         if self._rest is not None:
             self._rest.close()
+        if self._makeshift is not None:
+            self._makeshift.cleanup()
 
     def _look_at(self, study_id: str, trigger: str, position: Position) -> set[str]:
         engine = self._services.engine
@@ -208,7 +264,17 @@ class Router:
         routed = engine.routing.look_at(study_id, trigger, position)
         if routed.deliveries:
             engine.dispatcher.ring()
+        self._hear(routed)
         return routed.seen
+
+    def _hear(self, routed: Routed) -> None:
+        """Somebody of whom an alert would tell that he is silent has sent something."""
+        awaited = self._settings.alerts.nothing_from
+        store = self._services.store
+        if awaited and store is not None and routed.facts is not None:
+            times = {aet: at for aet, at in routed.facts.received().items() if aet in awaited}
+            if times:
+                store.heard.hear(times)
 
     # Where reading begins
 

@@ -10,10 +10,12 @@ SHORTEST_PAUSE = 0.05  # seconds
 class BellThread(ABC):
     """Rounds, one after the other, until it is stopped."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, patience: float | None = None) -> None:
+        """`patience`: how many seconds a stop waits for the round under way, which is then left behind."""
         self._bell = threading.Event()
         self._stopping = False
-        self._thread = threading.Thread(target=self._run, name=name)
+        self._patience = patience
+        self._thread = threading.Thread(target=self._run, name=name, daemon=patience is not None)
 
     def start(self) -> None:
         """Begin."""
@@ -28,7 +30,7 @@ class BellThread(ABC):
         self._stopping = True
         self._bell.set()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(self._patience)
 
     @abstractmethod
     def _round(self) -> float:

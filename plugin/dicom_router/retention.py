@@ -52,6 +52,7 @@ class HousekeepingThread:
         self, retention: Retention, store: Store, recycling: Callable[[], Problem | None], log: Callable[[str], None]
     ) -> None:
         self.warning: Problem | None = None
+        self.looked = False  # the warning, or that there is none, is known
         self._retention = retention
         self._store = store
         self._recycling = recycling
@@ -88,6 +89,7 @@ class HousekeepingThread:
         if warning is not None and (self.warning is None or self.warning.path != warning.path):
             self._log(f"{warning.path}: {warning.message}")
         self.warning = warning
+        self.looked = True
 
     def _try(self, work: Callable[[], None]) -> None:
         try:

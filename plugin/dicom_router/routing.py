@@ -47,6 +47,7 @@ class Routed:
     seen: set[str]  # Orthanc's IDs of its instances
     found: bool = True  # False: Orthanc does not have it
     destinations: tuple[str, ...] = ()  # where it goes
+    facts: ResourceFacts | None = None  # what it was, if it was found and is no copy
 
 
 @dataclass(frozen=True)
@@ -310,7 +311,8 @@ class Routing:
         self._listings.keep(facts.level, facts.id, facts.instances)
         made = self._journal.record(new, deliveries, asked.position, self._clock())
         seen = facts.instance_ids
-        return Routed(made, verdicts, seen, destinations=tuple(each.destination for each in deliveries))
+        where = tuple(each.destination for each in deliveries)
+        return Routed(made, verdicts, seen, destinations=where, facts=facts)
 
     def _nothing(self, asked: Asked, why: str, facts: ResourceFacts | None) -> Routed:
         verdicts: list[dict[str, object]] = [{"Rule": "", "Matched": False, "Skipped": why}]

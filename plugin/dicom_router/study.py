@@ -8,6 +8,7 @@ instance of each series, or, where a rule says so, from all of them.
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
@@ -208,6 +209,15 @@ class ResourceFacts:
         """The AE titles that sent its instances."""
         return {row["Metadata"].get("RemoteAET") or "" for row in self.rows} - {""}
 
+    def received(self) -> dict[str, float]:
+        """When the last of its instances came from each AE title, in seconds since the epoch."""
+        times: dict[str, float] = {}
+        for row in self.rows:
+            aet, at = row["Metadata"].get("RemoteAET"), _epoch(row["Metadata"].get("ReceptionDate"))
+            if aet and at is not None:
+                times[aet] = max(at, times.get(aet, at))
+        return times
+
     def is_copy(self) -> bool:
         """True when its study was made here by modifying or anonymising another one."""
         if self.level == "Study":
@@ -278,6 +288,14 @@ class ResourceFacts:
         studies = {row["ParentStudy"] for row in made.series}
         made.studies = [row for row in self.studies if row["ID"] in studies]
         return made
+
+
+def _epoch(date: str | None) -> float | None:
+    """Orthanc's ReceptionDate (UTC, `20261122T010203`) in seconds since the epoch."""
+    try:
+        return datetime.strptime(date or "", "%Y%m%dT%H%M%S").replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        return None
 
 
 BINARY = "(binary)"  # stands for a value that is not text: it only exists

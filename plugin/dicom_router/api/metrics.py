@@ -39,6 +39,7 @@ class MetricsRoutes:
     def _snapshot(self) -> Snapshot:
         services = self._services
         store = services.store
+        alerts, unsent = store.alert_book.counts() if store else ({}, {})
         return Snapshot(
             now=services.clock(),
             version=__version__,
@@ -52,6 +53,8 @@ class MetricsRoutes:
             decisions=store.tallies.decisions() if store else (),
             attempts=store.tallies.attempts() if store else (),
             waiting=self._open_deliveries(store) if store else (),
+            alerts=alerts,
+            unsent_alerts=unsent,
         )
 
     def _destinations(self) -> list[DestinationState]:

@@ -9,9 +9,18 @@ from typing import Any
 
 import tzlocal
 
+from dicom_router.alerts.settings import AlertSettings
+from dicom_router.config.alerts import AlertsReader
 from dicom_router.config.reading import mapping
 from dicom_router.config.rules import RuleReader
-from dicom_router.config.sections import DestinationSection, OptionsSection, RouterSection, RuleSection
+from dicom_router.config.sections import (
+    AlertsSection,
+    DestinationSection,
+    EmailSection,
+    OptionsSection,
+    RouterSection,
+    RuleSection,
+)
 from dicom_router.config.settings import Neighbours, Settings, neighbours
 from dicom_router.destination import Destination
 from dicom_router.problems import Problem, nearest
@@ -19,12 +28,15 @@ from dicom_router.rules.rule import Origin, Rule
 from dicom_router.rules.schedule import both
 
 __all__ = [
+    "AlertsSection",
     "DestinationSection",
+    "EmailSection",
     "Neighbours",
     "RouterSection",
     "RuleParser",
     "RuleSection",
     "Settings",
+    "alert_settings",
     "effective",
     "neighbours",
     "parse",
@@ -36,6 +48,11 @@ SEND_KEYS = frozenset({"Instances", "Transcode", "When", "From"})  # of a Send, 
 def parse(section: object, known: Neighbours) -> tuple[Settings | None, list[Problem]]:
     """The settings of the section `Router`, or None and every problem in it."""
     return _SectionReader(known).section(section)
+
+
+def alert_settings(section: object) -> AlertSettings:
+    """Whom to tell that routing is suspended, as far as `Alerts` is right whatever else is wrong in the section."""
+    return AlertsReader(Neighbours()).alerts(mapping(section).get("Alerts")) or AlertSettings()
 
 
 class RuleParser:
@@ -69,7 +86,7 @@ class RuleParser:
             self._reader.testing = True
 
 
-class _SectionReader(RuleReader):
+class _SectionReader(RuleReader, AlertsReader):
     """Reads the whole section."""
 
     def section(self, section: object) -> tuple[Settings | None, list[Problem]]:
@@ -83,7 +100,8 @@ class _SectionReader(RuleReader):
         for name, entry in destinations.items():
             self.destination(name, entry, f"Router.Destinations.{name}")
         rules = self.rules(raw.get("Rules"), [*destinations])
-        if self.problems or shape is None:
+        alerts = self.alerts(raw.get("Alerts"))
+        if self.problems or shape is None or alerts is None:
             return None, self.problems
         settings = Settings(
             shape.enable,
@@ -93,12 +111,13 @@ class _SectionReader(RuleReader):
             rules,
             shape.retention.history,
             shape.patient_data,
+            alerts,
         )
         return settings, []
 
     def whole(self, raw: Mapping[str, Any]) -> None:
         """What the shape does not tell; also when something else in the section is wrong."""
-        zone, database, alerts = raw.get("TimeZone"), raw.get("Database"), mapping(raw.get("Alerts"))
+        zone, database = raw.get("TimeZone"), raw.get("Database")
         if isinstance(zone, str) and zone and zone not in zoneinfo.available_timezones():
             hint = nearest(zone, zoneinfo.available_timezones())
             self.tell("Router.TimeZone", f'"{zone}" is not an IANA time zone such as "Europe/Brussels".{hint}')
@@ -106,9 +125,6 @@ class _SectionReader(RuleReader):
             self.not_yet("Router.Database", "A PostgreSQL database")
         elif isinstance(database, str) and database and not database.startswith("sqlite:///"):
             self.tell("Router.Database", 'must be empty, or like "sqlite:///path/to/router.db".')
-        for key in ("Webhook", "Email"):
-            if alerts.get(key):
-                self.not_yet(f"Router.Alerts.{key}", "An alert")
 
 
 def effective(destination: Destination, options: Mapping[str, Any], rule_schedule: object = None) -> Destination:

@@ -35,13 +35,13 @@ class Reader:
         """Something of the contract that is not built."""
         self.tell(path, f"{what} {NOT_YET}.")
 
-    def model(self, kind: type[Shape], value: object, path: str) -> Shape | None:
-        """The value in its shape; None when it has another one, which is told."""
+    def model(self, kind: type[Shape], value: object, path: str, *, secret: bool = False) -> Shape | None:
+        """The value in its shape; None when it has another one, which is told, with `secret` without the value."""
         try:
             return kind.model_validate(value)
         except ValidationError as wrong:
             for error in wrong.errors(include_url=False):
-                self.tell(path_of(path, error["loc"]), sentence(error, kind))
+                self.tell(path_of(path, error["loc"]), sentence(error, kind, secret=secret))
         return None
 
 
@@ -55,7 +55,7 @@ def path_of(base: str, location: tuple[int | str, ...]) -> str:
     return base + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in location)
 
 
-def sentence(error: Mapping[str, Any], kind: type[BaseModel]) -> str:
+def sentence(error: Mapping[str, Any], kind: type[BaseModel], *, secret: bool = False) -> str:
     """pydantic's error in the words of the contract."""
     if error["type"] == "extra_forbidden":
         legal = [str(each.alias) for each in kind.model_fields.values()]
@@ -67,4 +67,5 @@ def sentence(error: Mapping[str, Any], kind: type[BaseModel]) -> str:
         return str(error["ctx"]["error"])
     if error["type"] == "literal_error":
         return f"must be one of {error['ctx']['expected']}, not {error['input']!r}."
-    return f"{error['msg']}, not {error['input']!r}." if "input" in error else str(error["msg"])
+    hidden = secret or isinstance(error.get("input"), dict | list)  # a whole section may hold a password
+    return str(error["msg"]) + ("." if hidden else f", not {error['input']!r}." if "input" in error else "")

@@ -4,6 +4,7 @@
 import re
 from dataclasses import replace
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_pascal
@@ -12,6 +13,9 @@ from dicom_router.deliveries.retry import RetryPolicy
 from dicom_router.durations import parse_duration
 
 NAME = re.compile(r"[A-Za-z0-9 _.\-]{1,64}")
+HOST_NAME = re.compile(r"[A-Za-z0-9._:\-]{1,253}")
+# No line end, comma or quote: an address becomes part of a header.
+MAIL_ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9.-]{1,253}")
 LONGEST_AE_TITLE = 16  # DICOM PS3.5 6.2: AE, no backslash, not only spaces
 
 
@@ -25,7 +29,8 @@ def _name(value: str) -> str:
     return value
 
 
-def _ae_title(value: str) -> str:
+def ae_title(value: str) -> str:
+    """The value; ValueError for what is no AE title."""
     if (
         not value.strip()
         or len(value) > LONGEST_AE_TITLE
@@ -37,9 +42,35 @@ def _ae_title(value: str) -> str:
     return value
 
 
+def _address(value: str) -> str:
+    """Of a webhook. The message does not repeat it: it may be a secret."""
+    try:
+        parts = urlsplit(value)
+        good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if value and not (good and value.isascii() and value.isprintable() and " " not in value):
+        raise ValueError('must be an address like "https://example.org/hook"')
+    return value
+
+
+def _mail_address(value: str) -> str:
+    if not MAIL_ADDRESS.fullmatch(value):
+        raise ValueError('must be a plain address like "pacs@example.org"')
+    return value
+
+
+def _host_name(value: str) -> str:
+    if not HOST_NAME.fullmatch(value):
+        raise ValueError("must be the name or the IP address of the mail server")
+    return value
+
+
 Duration = Annotated[float, BeforeValidator(_duration)]
 Name = Annotated[str, AfterValidator(_name)]
-AeTitle = Annotated[str, AfterValidator(_ae_title)]
+MailAddress = Annotated[str, AfterValidator(_mail_address)]
+HostName = Annotated[str, AfterValidator(_host_name)]
+AeTitle = Annotated[str, AfterValidator(ae_title)]
 
 
 class Section(BaseModel):
@@ -135,12 +166,35 @@ class RetentionSection(Section):
 
 
 class AlertsSection(Section):
-    """`Alerts`: whom to tell."""
+    """`Alerts`: whom to tell, and of what. `Email` and `NothingFrom` are read one by one."""
 
-    webhook: str = ""
-    email: dict[str, Any] = Field(default_factory=dict)
+    webhook: Annotated[str, AfterValidator(_address)] = ""
+    secret: str = ""
+    email: Any = Field(default_factory=dict)
     quiet_for: Duration = 900.0
     include_patient_data: bool = False
+    waiting_longer_than: Duration = 86400.0
+    nothing_from: dict[str, Any] = Field(default_factory=dict)
+
+
+class EmailSection(Section):
+    """`Alerts.Email`: the mail server, and who writes to whom."""
+
+    host: HostName
+    port: int | None = Field(None, ge=1, le=65535)
+    from_: MailAddress = Field(alias="From")
+    to: Annotated[list[MailAddress], Field(min_length=1)]
+    start_tls: bool = False
+    tls: bool = False
+    username: str = ""
+    password: str = ""
+
+
+class SilenceSection(Section):
+    """An entry of `Alerts.NothingFrom` that has a schedule."""
+
+    for_: Duration = Field(alias="For")
+    schedule: Any = ""
 
 
 class RouterSection(Section):
@@ -153,5 +207,5 @@ class RouterSection(Section):
     rules: list[Any] = Field(default_factory=list)
     retry: RetrySection = Field(default_factory=RetrySection)
     retention: RetentionSection = Field(default_factory=RetentionSection)
-    alerts: AlertsSection = Field(default_factory=AlertsSection)
+    alerts: Any = Field(default_factory=dict)  # read on its own: it counts also while the rest is wrong
     patient_data: bool = True

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 from typing import Any
 
+from dicom_router.alerts.settings import AlertSettings
 from dicom_router.destination import Destination
 from dicom_router.rules.rule import Rule
 
@@ -30,6 +31,7 @@ class Settings:
     rules: tuple[Rule, ...] = ()
     history: float = 90 * 86400.0  # seconds
     patient_data: bool = True
+    alerts: AlertSettings = field(default_factory=AlertSettings)
 
 
 def neighbours(orthanc: Mapping[str, Any]) -> Neighbours:

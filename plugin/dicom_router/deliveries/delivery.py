@@ -193,6 +193,7 @@ class Delivery:
     error_code: str
     error_message: str
     resend_of: int | None
+    untold: bool
 
 
 def subject(delivery: Delivery) -> Subject:

@@ -253,7 +253,14 @@ class DeliveryQueue:
             if status not in allowed(event, Status.SENDING):
                 raise AssertionError(f"{event} may not lead to {status}")
             written = (
-                ROW.update(status=status, lease="", lease_until=0, cancel_asked=False, **values)
+                ROW.update(
+                    status=status,
+                    lease="",
+                    lease_until=0,
+                    cancel_asked=False,
+                    untold=status is Status.FAILED,
+                    **values,
+                )
                 .where(ROW.id == delivery.id, ROW.status == Status.SENDING, ROW.lease == delivery.lease)
                 .execute()
             )

@@ -111,6 +111,7 @@ class Delivery(Model):
     error_code = TextField(default="")
     error_message = TextField(default="")
     resend_of = IntegerField(null=True)
+    untold = BooleanField(default=False)  # it failed, and no alert has told so yet
 
     class Meta:
         table_name = "delivery"
@@ -263,6 +264,47 @@ class DecisionTally(Model):
         primary_key = CompositeKey("owner", "rule", "matched")
 
 
+class AlertTold(Model):
+    """What one Orthanc has told of a matter last."""
+
+    owner = TextField()
+    kind = TextField()
+    subject = TextField()
+    active = BooleanField()
+    at = DoubleField()  # when its beginning was told
+
+    class Meta:
+        table_name = "alert_told"
+        primary_key = CompositeKey("owner", "kind", "subject")
+
+
+class AlertNews(Model):
+    """Something that has yet to be told on some channels. No patient data: deliveries are named by their IDs."""
+
+    id = AutoField()
+    owner = TextField()
+    at = DoubleField()
+    kind = TextField()
+    subject = TextField()
+    state = TextField()
+    text = TextField()
+    deliveries = TextField()  # JSON: IDs
+    channels = TextField()  # JSON: those that have yet to carry it
+
+    class Meta:
+        table_name = "alert_news"
+
+
+class Heard(Model):
+    """When something was last received from an AE title, or, before that, since when it is waited for."""
+
+    aet = TextField(primary_key=True)
+    at = DoubleField()
+
+    class Meta:
+        table_name = "heard"
+
+
 TABLES: tuple[type[Model], ...] = (
     Meta,
     Cursor,
@@ -278,6 +320,9 @@ TABLES: tuple[type[Model], ...] = (
     DeliveryTally,
     AttemptTally,
     DecisionTally,
+    AlertTold,
+    AlertNews,
+    Heard,
 )
 
 # Partial indexes keep the queue's cost independent of the history's size.
@@ -290,6 +335,7 @@ INDEXES = (
     # Holds all that the metrics ask of what has not ended; completed_at too, or SQLite would look it up in the table.
     "CREATE INDEX delivery_open ON delivery (destination, rule, status, created_at, completed_at) "
     "WHERE completed_at IS NULL",
+    "CREATE INDEX delivery_untold ON delivery (destination, id) WHERE untold",
     "CREATE INDEX delivery_study ON delivery (study_id)",
     "CREATE INDEX delivery_study_uid ON delivery (study_instance_uid)",
     "CREATE INDEX delivery_patient ON delivery (patient_id)",

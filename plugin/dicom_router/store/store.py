@@ -5,9 +5,11 @@ from pathlib import Path
 
 from peewee import Database
 
+from dicom_router.store.alert_book import AlertBook
 from dicom_router.store.cleanups import Cleanups
 from dicom_router.store.database import open_sqlite
 from dicom_router.store.failover import Failover
+from dicom_router.store.heard import HeardFrom
 from dicom_router.store.history import History
 from dicom_router.store.journal import Journal
 from dicom_router.store.ledger import Ledger
@@ -32,6 +34,8 @@ class Store:
         self.failover = Failover(database, self.queue)
         self.rule_book = RuleBook(database)
         self.switches = Switches(database)
+        self.alert_book = AlertBook(database, owner)
+        self.heard = HeardFrom(database)
 
 
 def open_store(path: Path, owner: str) -> Store:
