@@ -9,8 +9,10 @@ INSTALL_DEBIAN := .ci/install-debian-packages
 ORTHANC_PACKAGES := $(if $(ORTHANC_BINARY),,orthanc) $(if $(ORTHANC_PLUGINS),,orthanc-python)
 
 WEB := plugin/web/vendor/import-map.json
+# The time that is written into the package: that of the last commit, or for sources without history a fixed one.
+EPOCH = $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null),1767225600)
 
-.PHONY: help setup orthanc web browser run chaos test test-unit test-integration lint clean
+.PHONY: help setup orthanc web browser run wheel chaos test test-unit test-integration lint clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -30,6 +32,13 @@ test-unit: $(VENV)/.tests-ready ## The fast tests, without Orthanc
 
 test-integration: $(VENV)/.tests-ready web browser | orthanc ## The tests with real Orthancs
 	$(BIN)/pytest -q integration
+
+# The same sources make the same file, byte for byte, with the same version of setuptools.
+wheel: web | $(BIN)/pip ## Build the package into dist/
+	@rm -rf build dist
+	SOURCE_DATE_EPOCH=$(EPOCH) $(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	@rm -rf build
+	@cd dist && sha256sum *.whl
 
 chaos: $(VENV)/.tests-ready | orthanc ## Fault injection; TRIALS, SEED, FAULT (part of a name)
 	@mkdir -p run
