@@ -11,6 +11,7 @@ from dicom_router.api.openapi import openapi_endpoint
 from dicom_router.api.preview import PreviewRoutes
 from dicom_router.api.rules import RuleRoutes
 from dicom_router.api.services import Services
+from dicom_router.api.statistics import StatisticsRoutes
 from dicom_router.api.status import StatusRoutes
 from dicom_router.api.studies import StudyRoutes
 from dicom_router.api.vocabulary import VocabularyRoutes
@@ -23,6 +24,7 @@ def build(services: Services) -> Api:
     rules = RuleRoutes(services, rule_warnings)
     endpoints: list[Endpoint] = [
         *StatusRoutes(services, rule_warnings).endpoints(),
+        *StatisticsRoutes(services).endpoints(),
         *rules.endpoints(),
         *PreviewRoutes(services, rule_warnings).endpoints(),
         *VocabularyRoutes(services).endpoints(),

@@ -29,7 +29,7 @@ class StatusRoutes:
         """Never an error: also without a database."""
         services = self._services
         store = services.store
-        counts = store.history.counts() if store else {}
+        counts = store.history.count_open() if store else {}
         position = store.journal.position() if store else None
         return StatusAnswer(
             version=__version__,

@@ -23,6 +23,7 @@ STATUSES = ", ".join(f"'{status}'" for status in Status)
 # nothing but the part is asked for, the part is not named by `status`: the planner would take the index of the history.
 IS_WAITING = f"status IN ('{Status.SCHEDULED}', '{Status.RETRYING}')"
 IS_SENDING = f"status = '{Status.SENDING}'"
+HAS_FAILED = "error_code <> ''"
 
 
 class Meta(Model):
@@ -342,7 +343,10 @@ INDEXES = (
     "CREATE INDEX delivery_accession ON delivery (accession_number)",
     "CREATE INDEX delivery_status ON delivery (status, id)",
     "CREATE INDEX delivery_destination ON delivery (destination, id)",
+    "CREATE INDEX delivery_destination_status ON delivery (destination, status, id)",
     "CREATE INDEX delivery_rule ON delivery (rule, id)",
-    "CREATE INDEX delivery_created ON delivery (created_at)",
+    "CREATE INDEX delivery_created ON delivery (created_at, id)",
+    "CREATE INDEX delivery_completed ON delivery (completed_at, status) WHERE completed_at IS NOT NULL",
+    f"CREATE INDEX attempt_failed ON attempt (id) WHERE {HAS_FAILED}",
     "CREATE INDEX ledger_job ON ledger (job_id) WHERE job_id IS NOT NULL",
 )

@@ -20,7 +20,8 @@ export function size(bytes) {
 
 /** DICOM's PN, DOE^JANE, as "DOE, JANE"; what is unusual is left as it is. */
 export function personName(text) {
-  const [alphabetic] = text.split("=");
+  // Ideographic and phonetic groups stand behind "=" (PS3.5 6.2.1.1); what is plain text there is no such group.
+  const alphabetic = /^[^=]*=[\x00-\x7f]+$/.test(text) ? text : text.split("=")[0];
   const [family = "", given = "", ...more] = alphabetic.split("^").map((part) => part.trim());
   if (more.some(Boolean)) return alphabetic.trim();
   return [family, given].filter(Boolean).join(", ");
