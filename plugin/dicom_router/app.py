@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from dicom_router import __version__
+from dicom_router import __version__, explorer
 from dicom_router.alerting import Alerting, AlertThread, Carrier, alert_threads
 from dicom_router.alerts.alert import News
 from dicom_router.alerts.message import Message, Sender, compose
@@ -74,6 +74,7 @@ class Router:
         self._services.configured_warnings = self._services.warnings = self._warnings()
         self._api: Api = build(self._services)
         self._web_page = WebPage(web_folder())
+        explorer.extend(host, web_folder())
         self._started = threading.Event()
         self._rest: HttpRest | SdkRest | None = None
         self._intake: IntakeThread | None = None

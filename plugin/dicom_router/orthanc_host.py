@@ -15,6 +15,8 @@ from urllib.parse import unquote_plus
 
 from dicom_router.kept import keep
 
+PLUGIN = "python"  # all Python scripts are this one plugin for Orthanc
+
 
 class Change(Enum):
     """The changes that the router listens to."""
@@ -142,6 +144,20 @@ class OrthancHost:
                 self.log_error(f"dicom-router: {request.get('method')} {uri} could not be answered: {problem!r}")
 
         self._orthanc.RegisterRestCallback(pattern, keep(answer))
+
+    def set_home(self, uri: str) -> None:
+        """Where the plugin's own page is; Orthanc Explorer and Orthanc Explorer 2 link to it."""
+        if hasattr(self._orthanc, "SetRootUri"):
+            self._orthanc.SetRootUri(uri)
+        elif hasattr(self._orthanc, "SetRootUri2"):
+            self._orthanc.SetRootUri2(PLUGIN, uri)
+
+    def extend_explorer(self, script: str) -> None:
+        """Add JavaScript to Orthanc Explorer, the classic one. A plugin has one text: a second one replaces it."""
+        if hasattr(self._orthanc, "ExtendOrthancExplorer"):
+            self._orthanc.ExtendOrthancExplorer(script)
+        elif hasattr(self._orthanc, "ExtendOrthancExplorer2"):
+            self._orthanc.ExtendOrthancExplorer2(PLUGIN, script)
 
     def on_change(self, callback: OnChange) -> None:
         """Hear of changes. At import only, and once in a process."""

@@ -90,6 +90,13 @@ class Sdk:
         self.properties: dict[int, str] = {}
         self.rest: dict[str, Any] = {}
         self.rest_calls: list[tuple[str, str, bytes]] = []
+        self.plugin: dict[str, str] = {}
+
+    def SetRootUri(self, uri: str) -> None:  # noqa: N802
+        self.plugin["RootUri"] = uri
+
+    def ExtendOrthancExplorer(self, script: str) -> None:  # noqa: N802
+        self.plugin["OrthancExplorer"] = script
 
     def GetConfiguration(self) -> str:  # noqa: N802
         return json.dumps(self._configuration)

@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The router inside Orthanc Explorer, and its address in the list of plugins. At import of the script."""
+
+from pathlib import Path
+
+from dicom_router.orthanc_host import OrthancHost
+
+SCRIPT = "orthanc_explorer.js"
+HOME = "/router/ui/"  # Orthanc itself makes it relative, for proxies that add a prefix
+
+
+def extend(host: OrthancHost, folder: Path) -> None:
+    """Add `SCRIPT` of the folder of the web page to Orthanc Explorer. What is missing is told by the log."""
+    host.set_home(HOME)
+    try:
+        host.extend_explorer((folder / SCRIPT).read_text(encoding="utf-8"))
+    except OSError as problem:
+        host.log_warning(f"dicom-router: nothing is added to Orthanc Explorer: {problem}")
