@@ -68,11 +68,11 @@ def test_a_rule_is_written_by_clicking_previewed_saved_used_and_rolled_back(
     pick(condition.get_by_role("combobox", name="Tag or attribute"), "modal", "Modality")
     expect(conditions(page).first).to_contain_text("(0008,0060) CS")
     pick(condition.get_by_role("combobox", name="Value"), "", "CT")
+    preview = page.get_by_role("region", name="Preview")
+    # Which studies match is seen before it is said where they go.
+    expect(preview.locator(".preview-sum")).to_have_text("1 of the last 2 studies matches.")
     page.get_by_role("button", name="Destination").click()
     page.get_by_role("combobox", name="Destination").select_option("ARCHIVE")
-
-    preview = page.get_by_role("region", name="Preview")
-    expect(preview.locator(".preview-sum")).to_have_text("1 of the last 2 studies matches.")
     expect(preview).to_contain_text("This study would go to ARCHIVE too.")
     expect(preview).to_contain_text("ARCHIVE (2 instances)")
     expect(preview).to_contain_text("<img src=x onerror=alert(1)>, \"'&")
@@ -146,15 +146,32 @@ def test_a_wrong_rule_is_refused_at_its_field_and_nothing_that_was_typed_is_lost
     name.fill("teleradiology night")
     page.get_by_role("combobox", name="Destination").select_option("ARCHIVE")
     expect(refusal).to_have_count(0)
-    # Another page and back: the draft waits.
+    # Loading the page anew, or another page and back: the draft waits.
+    page.reload()
+    expect(page.get_by_label("Name", exact=True)).to_have_value("teleradiology night")
     page.get_by_role("link", name="Overview").click()
-    page.get_by_role("heading", level=1).first.wait_for()
+    expect(page.get_by_role("link", name="Overview")).to_have_attribute("aria-current", "page")
     page.goto(f"{router.url}/router/ui/#/rules/new")
     expect(page.get_by_label("Name", exact=True)).to_have_value("teleradiology night")
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_role("heading", name="Rules", level=1)).to_be_visible()
     (rule,) = router.router_get("/rules")
     assert rule["Match"] == {"StudyDate": {"Between": ["20260101", "20261231"]}}
+    _change_at_the_same_time(page, router)
+
+
+def _change_at_the_same_time(page: Page, router: Router) -> None:
+    page.get_by_role("link", name="teleradiology night", exact=True).click()
+    page.get_by_label("Description").fill("mine")
+    router.router_put("/rules/teleradiology%20night", {"Match": {}, "Send": ["ARCHIVE"], "Description": "of another"})
+    page.get_by_role("button", name="Save").click()
+    dialog = page.get_by_role("dialog", name="The rule has changed meanwhile")
+    dialog.get_by_role("button", name="Cancel").click()
+    assert router.router_get("/rules")[0]["Description"] == "of another"
+    page.get_by_role("button", name="Save").click()
+    dialog.get_by_role("button", name="Replace it").click()
+    expect(page.get_by_role("heading", name="Rules", level=1)).to_be_visible()
+    assert (router.router_get("/rules")[0]["Description"], router.router_get("/rules")[0]["Version"]) == ("mine", 3)
 
 
 # --- form and JSON ---------------------------------------------------------------------------------------------------

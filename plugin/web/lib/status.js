@@ -10,6 +10,9 @@ export const status = signal(null);
 /** The last error of asking, or null. */
 export const lost = signal(null);
 
+/** While routing is suspended some questions have no answer; then they need not be asked. */
+export const isSuspended = () => status.value?.State === "Suspended";
+
 let timer;
 
 export async function refreshStatus() {

@@ -2,6 +2,7 @@
 // What the router says can be asked for in a rule. Each key is asked for once.
 import { signal } from "@preact/signals";
 import { get } from "./api.js";
+import { isSuspended } from "./status.js";
 
 /** key -> its description of /router/rules-keys, or null where it names nothing. */
 const terms = signal(new Map());
@@ -50,7 +51,7 @@ const KEPT_MILLISECONDS = 60_000;
 
 /** The values of a key in the last studies (few values are told even if unseen), as options; those that hold the text. */
 export async function findValues(key, text) {
-  if (!key) return [];
+  if (!key || termOf(key) === null || isSuspended()) return [];
   const known = seen.get(key);
   if (!known || Date.now() - known.at > KEPT_MILLISECONDS) seen.set(key, { at: Date.now(), promise: get("rules-values", { key }) });
   let told = { Values: [], Studies: 0 };

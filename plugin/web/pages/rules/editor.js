@@ -5,7 +5,6 @@ import { get, path, post, put } from "../../lib/api.js";
 import { html } from "../../lib/html.js";
 import { href, navigate } from "../../lib/route.js";
 import { emptyRule, fieldOf, placeProblems, readRule, sourceOf, withField, writeRule } from "../../lib/rule-form.js";
-import { TRIGGER_WORDS } from "../../lib/rule-words.js";
 import { loadDestinations } from "../../lib/vocabulary.js";
 import { Button, LinkButton } from "../../parts/button.js";
 import { confirm } from "../../parts/dialog.js";
@@ -21,12 +20,36 @@ import { TestsEditor } from "./tests.js";
 import { Duration } from "./values.js";
 
 const OWN_FIELDS = ["Name", "Description", "Enabled", "Trigger", "Level", "Sample", "Schedule", "Delay", "Priority", "DeleteAfterSend", "Stop"];
+const TRIGGERS = [
+  ["StableStudy", "a study, once no more of it comes"],
+  ["StableSeries", "a series, once no more of it comes"],
+  ["StablePatient", "a patient's studies, once no more of them comes"],
+  ["NewInstance", "each instance, as it comes"],
+];
 const LEVELS = [["", "what is looked at"], ["Series", "the series"], ["Study", "the study"], ["Patient", "all studies of the patient"]];
 const PRIORITIES = [["", "As the destination says"], ["Low", "Low: behind everything else"], ["Normal", "Normal"], ["Urgent", "Urgent: first, at any time"]];
 const NO_ERRORS = new Map();
 
-/** What was typed and not saved, by the address of the editor: leaving the page loses nothing. */
-const drafts = new Map();
+const NEW = "new";
+const DRAFT = "dicom-router.rule.";
+
+/** What was typed and not saved: leaving the page or loading it anew loses nothing. {text, version} or null. */
+function draftOf(place) {
+  try {
+    return JSON.parse(sessionStorage.getItem(DRAFT + place));
+  } catch {
+    return null;
+  }
+}
+
+function keepDraft(place, draft) {
+  try {
+    if (draft) sessionStorage.setItem(DRAFT + place, JSON.stringify(draft));
+    else sessionStorage.removeItem(DRAFT + place);
+  } catch {
+    // not allowed here; then it is kept as long as the page is open
+  }
+}
 
 export function Editor({ name, from }) {
   const [loaded, setLoaded] = useState(null);
@@ -45,9 +68,10 @@ export function Editor({ name, from }) {
   const title = name ?? "New rule";
   if (!loaded) return html`<${PageHead} title=${title} back=${back} /><${Loading} />`;
   if (loaded.error) return html`<${PageHead} title=${title} back=${back} /><${Failure} error=${loaded.error} retry=${load} />`;
-  if (loaded.rule?.Origin === "Config" && name) return html`<${Form} name=${name} source=${sourceOf(loaded.rule)} back=${back} readOnly version=${0} />`;
-  const copy = !name && loaded.rule ? { ...sourceOf(loaded.rule), Name: freeName(from, loaded.rules) } : null;
-  return html`<${Form} name=${name} source=${copy ?? (loaded.rule && sourceOf(loaded.rule)) ?? emptyRule()} back=${back} version=${name ? loaded.rule.Version : 0} />`;
+  const { rule, rules } = loaded;
+  if (name) return html`<${Form} name=${name} place="edit/${name}" source=${sourceOf(rule)} version=${rule.Version} readOnly=${rule.Origin === "Config"} back=${back} />`;
+  const source = rule ? { ...sourceOf(rule), Name: freeName(from, rules) } : emptyRule();
+  return html`<${Form} place="${NEW}/${from ?? ""}" source=${source} version=${0} back=${back} />`;
 }
 
 function freeName(name, rules) {
@@ -59,10 +83,11 @@ function freeName(name, rules) {
 
 const jsonOf = (form) => JSON.stringify(writeRule(form).rule, null, 2);
 
-function Form({ name, source, back, version, readOnly = false }) {
-  const address = name ?? "";
+function Form({ name, place, source, back, version, readOnly = false }) {
   const saved = useMemo(() => JSON.stringify(source, null, 2), []);
-  const [state, setState] = useState(() => drafts.get(address) ?? { form: readRule(source), text: saved, mistake: "" });
+  const unchanged = () => ({ form: readRule(source), text: saved, mistake: "" });
+  const draft = useMemo(() => (readOnly ? null : draftOf(place)), []);
+  const [state, setState] = useState(() => (draft ? read(draft.text, unchanged()) : unchanged()));
   const [last, setLast] = useState(25);
   const [refusal, setRefusal] = useState(null); // the problems of a save that was refused
   const page = useRef();
@@ -71,15 +96,11 @@ function Form({ name, source, back, version, readOnly = false }) {
   const preview = usePreview(mistake ? null : JSON.stringify(written.rule), last);
   const dirty = text !== saved;
 
+  const base = draft?.version ?? version; // what the changes are made to
+
   useEffect(() => {
-    if (dirty && !readOnly) drafts.set(address, state);
-    else drafts.delete(address);
-  }, [state]);
-  useEffect(() => {
-    const ask = (event) => drafts.size && event.preventDefault();
-    addEventListener("beforeunload", ask);
-    return () => removeEventListener("beforeunload", ask);
-  }, []);
+    if (!readOnly) keepDraft(place, dirty ? { text, version: base } : null);
+  }, [text]);
 
   const change = (made) => setState({ form: made, text: jsonOf(made), mistake: "" });
   const set = (field, value) => change(withField(form, field, value));
@@ -87,7 +108,7 @@ function Form({ name, source, back, version, readOnly = false }) {
   const type = (typed) => setState(read(typed, state));
 
   // After a refused save the fields tell what is still wrong, as the preview finds it.
-  const found = refusal && (preview.busy || mistake ? refusal : [...preview.problems, ...unnamed(form, refusal)]);
+  const found = refusal && (preview.busy || mistake ? refusal : stillWrong(form, refusal, preview.problems));
   const { byPlace, left } = useMemo(() => (found ? placeProblems(found, written.places) : { byPlace: NO_ERRORS, left: [] }), [found, written]);
   const errorOf = (field) => byPlace.get(field)?.join(" ");
 
@@ -95,9 +116,10 @@ function Form({ name, source, back, version, readOnly = false }) {
     const rule = JSON.parse(text);
     const problems = await problemsOf(rule);
     if (problems.length) return refuse(problems);
+    if (name && !(await mayReplace(name, base))) return undefined;
     try {
       const answer = name ? await put(path`rules/${name}`, rule) : await post("rules", rule);
-      drafts.delete(address);
+      keepDraft(place, null);
       told(`The rule “${answer.Name}” is saved and active.`);
       navigate(["rules"]);
     } catch (error) {
@@ -106,17 +128,16 @@ function Form({ name, source, back, version, readOnly = false }) {
     }
   };
   const refuse = (problems) => {
-    setRefusal(problems.map((each) => ({ ...each, refused: form.fields.Name })));
+    setRefusal(problems.map((each) => ({ ...each, refused: form.fields.Name ?? "" })));
     setTimeout(() => page.current?.querySelector(".refused")?.focus());
   };
   const discard = async () => {
     if (!(await confirm({ title: "Discard what was changed?", body: "The rule goes back to what is saved.", action: "Discard", kind: "danger" }))) return;
-    drafts.delete(address);
     setRefusal(null);
-    setState({ form: readRule(source), text: saved, mistake: "" });
+    setState(unchanged());
   };
-  const goTo = (place) => {
-    const at = page.current.querySelector(`[data-place="${CSS.escape(place)}"]`);
+  const goTo = (part) => {
+    const at = page.current.querySelector(`[data-place="${CSS.escape(part)}"]`);
     at?.scrollIntoView({ block: "center" });
     at?.querySelector("input, select, textarea, button")?.focus({ preventScroll: true });
   };
@@ -136,7 +157,7 @@ function Form({ name, source, back, version, readOnly = false }) {
       <fieldset class="editor-form" disabled=${readOnly || Boolean(mistake)}>
         <legend class="only-read">The rule</legend>
         ${mistake && html`<${Notice} tone="warn"><p>The JSON has a mistake, so the form waits. Correct it there.</p><//>`}
-        <${Section} title="Name">
+        <${Section} title="About">
           <div class="fields" data-place="Name">
             <${TextField} label="Name" value=${form.fields.Name ?? ""} onInput=${(value) => set("Name", value)} maxlength="64" readonly=${Boolean(name)} help=${name ? "A rule keeps its name, and its versions with it." : "Letters, digits, spaces, and _ . -"} error=${errorOf("Name")} />
             <${TextField} label="Description" value=${fieldOf(form, "Description")} onInput=${(value) => set("Description", value)} error=${errorOf("Description")} />
@@ -145,7 +166,7 @@ function Form({ name, source, back, version, readOnly = false }) {
         <//>
         <${Section} title="What it looks at">
           <div class="fields" data-place="Trigger">
-            <${SelectField} label="When complete" value=${fieldOf(form, "Trigger")} options=${Object.entries(TRIGGER_WORDS)} onChange=${(value) => set("Trigger", value)} error=${errorOf("Trigger")} />
+            <${SelectField} label="Looks at" value=${fieldOf(form, "Trigger")} options=${TRIGGERS} onChange=${(value) => set("Trigger", value)} error=${errorOf("Trigger")} />
           </div>
           <h3>All of these must hold</h3>
           <${MatchEditor} name="Match" part=${form.match} onChange=${part("match")} errors=${byPlace} empty="No condition: everything matches." />
@@ -181,7 +202,7 @@ function Form({ name, source, back, version, readOnly = false }) {
         ${Object.keys(others).length > 0 && html`<${Section} title="Also in this rule"><p class="muted">The form has no fields for this; it is kept, and can be changed in the JSON.</p><pre>${JSON.stringify(others, null, 2)}</pre><//>`}
       </fieldset>
       <div class="editor-side">
-        <${Preview} preview=${preview} last=${last} setLast=${setLast} />
+        <${Preview} preview=${preview} last=${last} setLast=${setLast} begun=${dirty || Boolean(name)} />
         <section class="card" aria-label="JSON">
           <div class="section-head"><h2>JSON</h2><div class="aside">as in orthanc.json</div></div>
           <textarea class="json mono" aria-label="The rule as JSON" spellcheck=${false} rows=${Math.min(30, text.split("\n").length + 1)} readonly=${readOnly} aria-invalid=${mistake ? "true" : undefined} value=${text} onInput=${(event) => type(event.currentTarget.value)}></textarea>
@@ -191,6 +212,14 @@ function Form({ name, source, back, version, readOnly = false }) {
       </div>
     </div>
   </div>`;
+}
+
+/** Whether the rule is still the version that was changed; else the user decides. */
+async function mayReplace(name, base) {
+  const { Version } = await get(path`rules/${name}`);
+  if (Version === base) return true;
+  const body = `You changed version ${base}; meanwhile somebody has saved version ${Version}. Saving replaces it; its text stays among the versions.`;
+  return confirm({ title: "The rule has changed meanwhile", body, action: "Replace it", kind: "danger" });
 }
 
 /** The state after typing into the JSON; the form stays as it was while that is no rule. */
@@ -205,8 +234,11 @@ function read(typed, state) {
   return { form: readRule(rule), text: typed, mistake: "" };
 }
 
-/** Of what a save was refused for, what the preview does not ask for: the name, while it is empty or still the taken one. */
-const unnamed = (form, refusal) => refusal.filter((each) => each.Path === "Name" && (form.fields.Name ?? "") === (each.refused ?? ""));
+/** What is wrong now: what the preview finds, and of the refusal what it does not ask for, a name that is none or taken. */
+function stillWrong(form, refusal, found) {
+  const name = refusal.filter((each) => each.Path === "Name" && (form.fields.Name ?? "") === each.refused);
+  return [...found, ...name.filter((each) => !found.some(({ Path }) => Path === "Name"))];
+}
 
 function lead(readOnly, version, dirty, name) {
   if (readOnly) return "From Orthanc's configuration";

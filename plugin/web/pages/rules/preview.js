@@ -4,12 +4,15 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { post } from "../../lib/api.js";
 import { html } from "../../lib/html.js";
 import { href } from "../../lib/route.js";
+import { isSuspended } from "../../lib/status.js";
 import { dicomDate } from "../../lib/time.js";
+import { destinations } from "../../lib/vocabulary.js";
 import { personName, plural } from "../../lib/words.js";
 import { Icon } from "../../parts/icons.js";
 import { Notice, ProblemList } from "../../parts/states.js";
 
 const WAIT_MILLISECONDS = 450;
+const NO_NAME = 'There is no destination "".';
 const COUNTS = [25, 100, 500];
 
 /**
@@ -36,8 +39,13 @@ export function usePreview(text, last) {
 async function tryRule(rule, last) {
   try {
     const problems = await problemsOf(rule);
-    if (problems.length) return { problems, error: null };
-    return { answer: await post("rules-preview", { Rule: rule, Last: last }), problems, error: null };
+    if (isSuspended()) return { problems, error: null };
+    if (!problems.length) return { answer: await post("rules-preview", { Rule: rule, Last: last }), problems, error: null };
+    // Which studies match can be seen before it is said where they go.
+    const [anywhere] = destinations.value;
+    if (!anywhere || problems.some((each) => !each.Path.startsWith("Send"))) return { problems, error: null };
+    const answer = await post("rules-preview", { Rule: { ...rule, Send: [anywhere.Name] }, Last: last });
+    return { answer: { ...answer, nowhere: true }, problems, error: null };
   } catch (error) {
     return { error };
   }
@@ -45,10 +53,11 @@ async function tryRule(rule, last) {
 
 /** What would refuse the rule; it is asked for first, so that an unfinished rule is no failed request. */
 export async function problemsOf(rule) {
-  return (await post("rules-check", { Rules: [rule] })).Problems.map((each) => ({ ...each, Path: each.Path.replace(/^Rules\[0\]\.?/, "") }));
+  return (await post("rules-check", { Rules: [rule] })).Problems.map((each) => ({ ...each, Path: each.Path.replace(/^Rules\[0\]\.?/, ""), Message: each.Message === NO_NAME ? "Choose a destination." : each.Message }));
 }
 
-export function Preview({ preview: { answer, problems, error, busy }, last, setLast }) {
+/** `begun`: something was typed; an empty form need not be told what it lacks. */
+export function Preview({ preview: { answer, problems, error, busy }, last, setLast, begun }) {
   const [all, setAll] = useState(false);
   const items = answer?.Items ?? [];
   const shown = all ? items : items.filter((each) => each.Matched);
@@ -63,17 +72,19 @@ export function Preview({ preview: { answer, problems, error, busy }, last, setL
       </div>
     </div>
     ${error && html`<${Notice} tone="warn"><strong>${error.message}</strong><${ProblemList} problems=${error.problems} /><//>`}
-    ${!error && problems.length > 0 && html`<${Notice} tone="warn"><strong>This rule cannot be saved yet.</strong><${ProblemList} problems=${problems} /><//>`}
-    ${answer && html`<div class=${error || problems.length ? "stale" : ""}>
+    ${!begun && !answer && !error && html`<p class="muted">What the rule would do with the last studies is shown here while you write it.</p>`}
+    ${begun && !error && problems.length > 0 && html`<${Notice} tone="warn"><strong>This rule cannot be saved yet.</strong><${ProblemList} problems=${problems} /><//>`}
+    ${!answer && isSuspended() && html`<p class="muted">Routing is suspended, so no study can be tried. Whether the rule can be saved is checked all the same.</p>`}
+    ${answer && html`<div class="preview-body ${error || (problems.length && !answer.nowhere) ? "stale" : ""}">
       <p class="preview-sum" aria-live="polite">
         ${items.length ? html`<strong>${answer.Matched}</strong> of the last ${plural(items.length, "study", "studies")} ${answer.Matched === 1 ? "matches" : "match"}.` : "Orthanc has not received a study yet."}
       </p>
-      <${Difference} answer=${answer} />
-      ${answer.Warnings.length > 0 && html`<${Notice} tone="warn"><${ProblemList} problems=${answer.Warnings} /><//>`}
+      ${!answer.nowhere && html`<${Difference} answer=${answer} />`}
+      ${!answer.nowhere && answer.Warnings.length > 0 && html`<${Notice} tone="warn"><${ProblemList} problems=${answer.Warnings} /><//>`}
       ${items.length > 0 &&
       html`<label class="check"><input type="checkbox" checked=${all} onChange=${(event) => setAll(event.currentTarget.checked)} /> show those that do not match too</label>
         <ul class="preview-list" tabindex="0" aria-label="Studies">
-          ${shown.map((item) => html`<${Item} key=${item.Study} item=${item} />`)}
+          ${shown.map((item) => html`<${Item} key=${item.Study} item=${item} nowhere=${answer.nowhere} />`)}
           ${!shown.length && html`<li class="muted">No study matches.</li>`}
         </ul>`}
     </div>`}
@@ -88,7 +99,7 @@ function Difference({ answer }) {
   </ul>`;
 }
 
-function Item({ item }) {
+function Item({ item, nowhere }) {
   const name = personName(item.PatientName) || item.PatientID || "Study";
   const what = [item.Modalities.join(", "), item.StudyDescription, dicomDate(item.StudyDate)].filter(Boolean).join(" · ");
   return html`<li class="preview-item">
@@ -97,7 +108,7 @@ function Item({ item }) {
       <p><a href=${href(["studies", item.Study])}>${name}</a> <span class="only-read">${item.Matched ? "matches" : "does not match"}</span></p>
       <p class="muted small">${what}</p>
       ${item.Matched
-        ? html`<p class="small">${item.Send.length ? item.Send.map((each) => `${each.Destination} (${plural(each.InstancesCount, "instance")})`).join(", ") : "Nothing is sent: another rule sends it already, or no instance is chosen."}</p>`
+        ? !nowhere && html`<p class="small">${item.Send.length ? item.Send.map((each) => `${each.Destination} (${plural(each.InstancesCount, "instance")})`).join(", ") : "Nothing is sent: another rule sends it already, or no instance is chosen."}</p>`
         : html`<p class="small">${item.Sentence}</p>`}
     </div>
   </li>`;

@@ -25,7 +25,7 @@ export function ScheduleEditor({ schedule, onChange, error }) {
     else onChange(value);
   };
   const words = scheduleWords(schedule);
-  const help = words ? `${words}.` : words === null ? "This cannot be told in words; the router checks it." : "Urgent deliveries ignore schedules.";
+  const help = words ? `${words}.` : words === null ? "This cannot be told in words; the router checks it." : undefined;
   return html`<div class="schedule" data-place="Schedule">
     <${SelectField} label="May be sent" value=${choice} options=${[...USUAL, [OWN, "Other windows"], [CRON, "By a cron expression"]]} onChange=${choose} help=${help} error=${error} />
     ${choice === OWN && html`<${TextField} label="Windows" value=${schedule} onInput=${onChange} placeholder="Mon-Fri 08:00-12:00, 14:00-18:00" />`}

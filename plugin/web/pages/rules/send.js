@@ -4,13 +4,16 @@ import { html } from "../../lib/html.js";
 import { newSend } from "../../lib/rule-form.js";
 import { destinations } from "../../lib/vocabulary.js";
 import { Button } from "../../parts/button.js";
-import { Icon } from "../../parts/icons.js";
+import { SelectField } from "../../parts/field.js";
 import { Messages, RawJson } from "./match.js";
 import { Duration } from "./values.js";
 
 const CHOICES = [["To", "to"], ["FirstOf", "to the first that works of"], ["OneOf", "to one in turn of"]];
 const KINDS = { Modality: "DICOM modalities", Peer: "Orthanc peers", DicomWeb: "DICOMweb servers", Folder: "Folders" };
 const DEFAULT_AFTER = "10m";
+const AS_IT_SAYS = ["", "as the destination says"];
+const VERIFY = [AS_IT_SAYS, ["Accepted", "it was accepted"], ["Counted", "the destination lists it (C-FIND)"], ["Committed", "it is committed (storage commitment)"]];
+const LATE = [AS_IT_SAYS, ["New", "only the new instances are sent"], ["All", "all of it is sent again"], ["Never", "is not sent"]];
 
 export function SendEditor({ part, onChange, errors }) {
   if (!part.form) return html`<${RawJson} id="Send" json=${part.json} errors=${errors.get("Send")}>This is no list; change it in the JSON.<//>`;
@@ -66,8 +69,25 @@ function Entry({ entry, change, errors }) {
     html`<div class="condition-notes">
       <label><input type="checkbox" checked=${by === "Patient"} onChange=${(event) => set({ by: event.currentTarget.checked ? "Patient" : undefined })} /> a patient stays with one of them</label>
     </div>`}
-    ${Object.keys(options).length > 0 && html`<p class="condition-notes"><span class="muted">With</span> <code>${JSON.stringify(options)}</code> <span class="muted">(change it in the JSON)</span></p>`}
+    <${Options} options=${options} onChange=${(changed) => set({ options: changed })} />
   </div>`;
+}
+
+/** What is different here from what the destination says of itself. */
+function Options({ options, onChange }) {
+  const { Verify, Late, ...others } = options;
+  const set = (name, value) => {
+    const { [name]: _, ...left } = options;
+    onChange(value ? { ...left, [name]: value } : left);
+  };
+  return html`<details open=${Object.keys(options).length > 0}>
+    <summary class="small">Options here</summary>
+    <div class="fields">
+      <${SelectField} label="Counts as arrived when" value=${Verify ?? ""} options=${VERIFY} onChange=${(value) => set("Verify", value)} />
+      <${SelectField} label="What comes late" value=${Late ?? ""} options=${LATE} onChange=${(value) => set("Late", value)} />
+    </div>
+    ${Object.keys(others).length > 0 && html`<p class="condition-notes"><span class="muted">Also</span> <code>${JSON.stringify(others)}</code> <span class="muted">(change it in the JSON)</span></p>`}
+  </details>`;
 }
 
 function DestinationSelect({ name, onChange, invalid }) {
