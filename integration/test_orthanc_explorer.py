@@ -14,6 +14,7 @@ from support.store_scu import send
 from support.studies import make_study
 from support.waiting import wait_until
 
+expect.set_options(timeout=30_000)  # milliseconds: the machine may be busy
 HOSTILE = "<img src=x onerror=alert(1)>^\"'&"
 ITS_OWN = (
     "Deprecation",

@@ -149,7 +149,7 @@ function Form({ name, place, source, back, version, readOnly = false }) {
         ? html`<${LinkButton} href=${href(["rules", "new"], { from: name })} icon="copy">Copy to a new rule<//>`
         : html`${name && html`<${LinkButton} href=${href(["rules", "versions", name])} icon="clock">Versions<//>`}
             <${Button} onClick=${discard} disabled=${!dirty}>Discard<//>
-            <${Button} kind="primary" icon="check" onClick=${save} disabled=${Boolean(mistake)}>Save<//>`}
+            <${Button} kind="primary" icon="check" onClick=${save} disabled=${Boolean(mistake) || Boolean(name && !dirty)}>Save<//>`}
     <//>
     ${readOnly && html`<${Notice} tone="wait"><p>This rule stands in Orthanc's configuration (<code>Router.Rules</code> of orthanc.json) and can only be read here. To change it, change the file and restart Orthanc.</p><//>`}
     ${refusal && (byPlace.size > 0 || left.length > 0) && html`<${Refusal} byPlace=${byPlace} left=${left} places=${written.places} goTo=${goTo} />`}
@@ -175,7 +175,7 @@ function Form({ name, place, source, back, version, readOnly = false }) {
         <${Section} title="Where it sends">
           <${SendEditor} part=${form.send} onChange=${part("send")} errors=${byPlace} />
           <div class="fields" data-place="Level">
-            <${SelectField} label="Sends" value=${fieldOf(form, "Level")} options=${LEVELS} onChange=${(value) => set("Level", value)} error=${errorOf("Level")} />
+            <${SelectField} label="What is sent" value=${fieldOf(form, "Level")} options=${LEVELS} onChange=${(value) => set("Level", value)} error=${errorOf("Level")} />
           </div>
           <details open=${!form.instances.form || form.instances.form.items.length > 0}>
             <summary>Only some instances</summary>

@@ -51,11 +51,13 @@ export function RuleList() {
     const body = "What it has decided and sent stays in the history. It can be brought back.";
     if (!(await confirm({ title: `Delete the rule “${rule.Name}”?`, body, action: "Delete", kind: "danger" }))) return;
     await del(path`rules/${rule.Name}`);
-    setDeleted(rule);
+    setDeleted({ ...rule, order: own.map((each) => each.Name) });
     await refresh();
   };
   const bringBack = async () => {
     await post(path`rules/${deleted.Name}/restore`, { Version: deleted.Version });
+    const isAsBefore = own.length + 1 === deleted.order.length && own.every((each) => deleted.order.includes(each.Name));
+    if (isAsBefore) await put("rules-order", deleted.order);
     setDeleted(null);
     await refresh();
   };
@@ -124,8 +126,12 @@ function RuleRow({ rule, number, place, count, move, remove, refresh }) {
       ${own
         ? html`<button type="button" class="handle" draggable=${true} aria-label="Move ${rule.Name}: rule ${number}. Use the arrow keys" title="Drag, or press the arrow keys"
             onDragStart=${(event) => ((dragged = rule.Name), event.dataTransfer.setDragImage(row.current, 20, 20), (event.dataTransfer.effectAllowed = "move"))}
-            onDragEnd=${() => (dragged = null)} onKeyDown=${onKeyDown}><${Icon} name="grip" /></button>`
-        : html`<span class="handle fixed" aria-hidden="true"></span>`}
+            onDragEnd=${() => (dragged = null)} onKeyDown=${onKeyDown}><${Icon} name="grip" /></button>
+            <span class="steps">
+              <button type="button" aria-label="Move up: ${rule.Name}" title="Move up" disabled=${place === 0} onClick=${() => move(rule.Name, place - 1)}><${Icon} name="up" size=${12} /></button>
+              <button type="button" aria-label="Move down: ${rule.Name}" title="Move down" disabled=${place === count - 1} onClick=${() => move(rule.Name, place + 1)}><${Icon} name="down" size=${12} /></button>
+            </span>`
+        : html`<span class="handle fixed" aria-hidden="true"></span><span class="steps" aria-hidden="true"></span>`}
       <span class="rule-number">${number}</span>
     </div>
     <div class="rule-main">

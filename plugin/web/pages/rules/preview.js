@@ -22,15 +22,20 @@ const COUNTS = [25, 100, 500];
 export function usePreview(text, last) {
   const [state, setState] = useState({ answer: null, problems: [], error: null, busy: true });
   const round = useRef(0);
+  const asking = useRef(Promise.resolve());
   useEffect(() => {
     if (text === null) return undefined;
     const own = (round.current += 1);
+    const isLatest = () => own === round.current;
     setState((old) => ({ ...old, busy: true }));
-    const timer = setTimeout(async () => {
+    const ask = async () => {
+      if (!isLatest()) return; // others came while the one before was being answered
       const rule = JSON.parse(text);
       const told = await tryRule(rule.Name ? rule : { ...rule, Name: "Preview" }, last);
-      if (own === round.current) setState((old) => ({ ...old, ...told, busy: false }));
-    }, WAIT_MILLISECONDS);
+      if (isLatest()) setState((old) => ({ ...old, ...told, busy: false }));
+    };
+    // One at a time: a preview of many studies takes a while.
+    const timer = setTimeout(() => (asking.current = asking.current.then(ask)), WAIT_MILLISECONDS);
     return () => clearTimeout(timer);
   }, [text, last]);
   return state;
