@@ -71,6 +71,17 @@ def test_without_the_file_the_router_works_and_the_log_says_so(tmp_path: Path) -
     assert [level for level, line in sdk.log if "Orthanc Explorer" in line] == ["W"]
 
 
+def test_an_orthanc_that_refuses_the_extension_routes_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    sdk = Sdk()
+
+    def refuse(_uri: str) -> None:
+        raise sdk.OrthancException(1, "Not implemented yet")
+
+    monkeypatch.setattr(sdk, "SetRootUri", refuse)
+    explorer.extend(OrthancHost(sdk), WEB)
+    assert [level for level, line in sdk.log if "Not implemented yet" in line] == ["W"]
+
+
 def test_the_script_never_makes_html_of_a_value() -> None:
     text = (WEB / explorer.SCRIPT).read_text(encoding="utf-8")
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|\.html\(|document\.write|eval\(", text)

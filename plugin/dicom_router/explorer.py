@@ -10,9 +10,9 @@ HOME = "/router/ui/"  # Orthanc itself makes it relative, for proxies that add a
 
 
 def extend(host: OrthancHost, folder: Path) -> None:
-    """Add `SCRIPT` of the folder of the web page to Orthanc Explorer. What is missing is told by the log."""
-    host.set_home(HOME)
+    """Add `SCRIPT` of the folder of the web page to Orthanc Explorer. What goes wrong is told by the log."""
     try:
+        host.set_home(HOME)
         host.extend_explorer((folder / SCRIPT).read_text(encoding="utf-8"))
-    except OSError as problem:
+    except Exception as problem:  # noqa: BLE001 - a missing file, or an Orthanc without this, is no reason not to route
         host.log_warning(f"dicom-router: nothing is added to Orthanc Explorer: {problem}")
