@@ -12,7 +12,7 @@ WEB := plugin/web/vendor/import-map.json
 # The time that is written into the package: that of the last commit, or for sources without history a fixed one.
 EPOCH = $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null),1767225600)
 
-.PHONY: help setup orthanc web browser run wheel chaos test test-unit test-integration lint clean
+.PHONY: help setup orthanc web browser run wheel chaos test test-unit test-integration screenshots lint clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -43,6 +43,10 @@ wheel: web | $(BIN)/pip ## Build the package into dist/
 chaos: $(VENV)/.tests-ready | orthanc ## Fault injection; TRIALS, SEED, FAULT (part of a name)
 	@mkdir -p run
 	PYTHONPATH=integration:. $(BIN)/python -m chaos --trials $(or $(TRIALS),30) --seed $(or $(SEED),1) --fault "$(FAULT)" --results run/chaos.jsonl
+
+screenshots: $(VENV)/.tests-ready web browser | orthanc ## Make the pictures of the web page, in docs/images
+	@$(INSTALL_DEBIAN) fonts-inter
+	PYTHONPATH=integration $(BIN)/python demo/screenshots.py
 
 lint: $(VENV)/.tests-ready ## Style and types
 	$(BIN)/ruff check .

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import quote
 
 from support.long_history import write_long_history
 from support.network import DicomNode, free_port
@@ -40,6 +41,17 @@ RULES = [
     {"Name": "chest to research", "Match": {"StudyDescription": {"Contains": "Chest"}}, "Send": ["RESEARCH"]},
     {"Name": "night to the second site", "Match": {"Modality": "CT"}, "Send": ["SITE2"]},
 ]
+SAVED = [  # over REST, one version after the other
+    {"Name": "CT after hours", "Match": {"Modality": "CT"}, "Send": ["WORKSTATION"]},
+    {
+        "Name": "CT after hours",
+        "Description": "The night shift reads at the workstation.",
+        "Match": {"Modality": "CT", "StudyDescription": {"Contains": "Thorax", "IgnoreCase": True}},
+        "Send": ["WORKSTATION"],
+        "Schedule": "19:00-07:00",
+        "Priority": "Urgent",
+    },
+]
 HISTORY = 9000
 DAYS = 4.0
 
@@ -67,6 +79,8 @@ def running_scene(folder: Path) -> Iterator[Router]:
         _write_past(folder / "ROUTER" / "storage" / "router.db")
         router.start()
         _send_studies(router)
+        for version in SAVED:
+            router.router_put(f"/rules/{quote(str(version['Name']))}", version)
         yield router
     finally:
         for orthanc in everyone:

@@ -14,9 +14,9 @@ ROWS = """
 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :count)
 INSERT INTO delivery (status, reason, rule, rule_version, destination, options, level, resource_id, study_id,
   alternates, renew, priority, rank, due_at, ready, cancel_asked, owner, lease, lease_until, study_instance_uid,
-  patient_id, patient_name, accession_number, study_date, study_description, modalities, remote_aet, called_aet, instances_count,
-  instances_sent, instances_refused, bytes, attempts, created_at, started_at, completed_at, verified, error_class,
-  error_scope, error_code, error_message)
+  patient_id, patient_name, accession_number, study_date, study_description, modalities, remote_aet, called_aet,
+  instances_count, instances_sent, instances_refused, bytes, attempts, created_at, started_at, completed_at,
+  verified, error_class, error_scope, error_code, error_message)
 SELECT s.value, '', 'rule ' || (i % 12), 1, d.value, '{}', 'Study',
   printf('%08x-%08x-%08x-%08x-%08x', i / 4, i / 4, i / 4, i / 4, i / 4),
   printf('%08x-%08x-%08x-%08x-%08x', i / 4, i / 4, i / 4, i / 4, i / 4), '', 0, 'Normal', i, :began + i * :step, 0, 0,

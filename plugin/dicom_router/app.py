@@ -34,7 +34,7 @@ from dicom_router.messengers.mail import MailMessenger
 from dicom_router.messengers.messenger import Messenger
 from dicom_router.messengers.webhook import WebhookMessenger
 from dicom_router.orthanc_host import Change, OrthancHost, Request, Response
-from dicom_router.orthanc_rest import HttpRest, SdkRest, connect
+from dicom_router.orthanc_rest import HttpRest, OrthancError, SdkRest, connect
 from dicom_router.problems import Problem
 from dicom_router.recycling import risk
 from dicom_router.retention import HousekeepingThread, Retention
@@ -125,6 +125,7 @@ class Router:
         self._rest = connect(self._host, self._configuration)
         self._services.rest = self._rest
         self._services.orthanc_version = str(self._rest.get("/system")["Version"])
+        self._learn_queries(self._rest)
         try:
             store = self._open_store()
         except StoreError as problem:
@@ -137,6 +138,15 @@ class Router:
             self._tell_suspended()
             return
         self._run(store, self._rest)
+
+    def _learn_queries(self, rest: HttpRest | SdkRest) -> None:
+        try:
+            if isinstance(rest, HttpRest):  # without Orthanc's HTTP port nobody asks anything
+                self._host.learn_queries(rest.get)
+        except OrthancError as problem:
+            self._log(
+                f"queries are decoded as Orthanc 1.10 needs it; how this one does could not be learned: {problem}"
+            )
 
     def _open_store(self) -> Store:
         wanted = self._settings.database

@@ -219,10 +219,6 @@ def connect(host: OrthancHost, configuration: dict[str, Any]) -> HttpRest | SdkR
             "calls go through the plugin SDK and can hold the interpreter."
         )
         return SdkRest(host)
-    try:
-        host.learn_queries(rest.get)
-    except (OrthancError, LookupError, TypeError) as problem:
-        host.log_warning(f"dicom-router: how queries arrive could not be found out: {problem}")
     return rest
 
 

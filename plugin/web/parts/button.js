@@ -5,13 +5,13 @@ import { Icon } from "./icons.js";
 import { failed } from "./toast.js";
 
 /**
- * A button that shows that its work goes on and cannot be pressed twice. `onClick` may be async; what it throws is told.
+ * A button that shows that its work goes on and cannot be pressed twice; it keeps the focus meanwhile. `onClick` may be async; what it throws is told.
  * `kind`: "", "primary", "danger" or "quiet". A button with an icon only needs `label`.
  */
 export function Button({ onClick, icon, kind = "", label, children, disabled, type = "button", ...more }) {
   const [busy, setBusy] = useState(false);
   const press = async (event) => {
-    if (!onClick) return;
+    if (!onClick || busy) return;
     setBusy(true);
     try {
       await onClick(event);
@@ -27,7 +27,8 @@ export function Button({ onClick, icon, kind = "", label, children, disabled, ty
     aria-label=${label}
     title=${children ? undefined : label}
     aria-busy=${busy ? "true" : undefined}
-    disabled=${disabled || busy}
+    aria-disabled=${busy ? "true" : undefined}
+    disabled=${disabled}
     onClick=${onClick ? press : undefined}
     ...${more}
   >

@@ -11,8 +11,12 @@ export function Dialog({ title, onClose, actions, wide = false, children }) {
   const dialog = useRef();
   useEffect(() => {
     const before = document.activeElement;
-    dialog.current.showModal();
-    return () => before?.focus?.();
+    const own = dialog.current;
+    own.showModal();
+    return () => {
+      own.close(); // what stands behind it takes no focus before
+      before?.focus?.();
+    };
   }, []);
   const cancel = (event) => {
     event.preventDefault();
