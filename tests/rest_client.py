@@ -70,7 +70,8 @@ class Orthanc(FakeOrthanc):
     """Knows its modalities too."""
 
     def get(self, path: str, timeout: float = 60.0) -> Any:
-        return list(MODALITIES) if path == "/modalities" else super().get(path, timeout)
+        known = {"/modalities": list(MODALITIES), "/plugins": ["python"]}
+        return known[path] if path in known else super().get(path, timeout)
 
 
 def make_routing(

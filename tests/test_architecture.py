@@ -21,9 +21,12 @@ PURE = {
     "problems": set(),
     "durations": set(),
     "kept": set(),
+    "tags": {"problems"},
+    "transfer_syntaxes": set(),
+    "alteration": {"transfer_syntaxes"},
     "deliveries": {"deliveries"},
-    "rules": {"rules", "problems", "durations", "deliveries", "destination"},
-    "destination": {"deliveries", "rules"},
+    "rules": {"rules", "problems", "durations", "deliveries", "destination", "alteration", "transfer_syntaxes"},
+    "destination": {"alteration", "deliveries", "rules"},
     "filing": {"filing", "problems"},
     "alerts": {"alerts", "deliveries", "durations", "problems", "rules"},
 }
@@ -118,6 +121,14 @@ def test_a_pure_room_knows_only_pure_rooms(pure: str) -> None:
         assert not {each for each in imports(path) if each in IMPURE_MODULES or each.split(".")[0] in IMPURE_MODULES}, (
             name
         )
+
+
+def test_of_rendering_only_the_renderer_knows_orthanc() -> None:
+    """The rest makes bytes of bytes."""
+    for name, path in in_room("rendering"):
+        if name != "rendering/renderer":
+            assert own(path) <= {"rendering", "alteration", "tags", "transfer_syntaxes"}, name
+            assert packages(path) <= PURE_PACKAGES, name
 
 
 def test_only_the_store_knows_the_database_library() -> None:

@@ -225,11 +225,8 @@ def test_two_rules_of_one_name_are_refused() -> None:
         ({"Destinations": {"A": {"Peer": "research"}}}, "Router.Destinations.A.Peer"),
         ({"Destinations": {"A": {"DicomWeb": "cloud"}}}, "Router.Destinations.A.DicomWeb"),
         ({"Destinations": {"A": {"Modality": "ARCHIVE", "Bandwidth": "1MB/s"}}}, "Router.Destinations.A.Bandwidth"),
-        ({"Rules": [CT | {"Modify": {"Replace": {}}}]}, "Router.Rules[0].Modify"),
-        ({"Rules": [CT | {"Anonymize": {"Keep": []}}]}, "Router.Rules[0].Anonymize"),
         ({"Rules": [CT | {"Process": {"Command": ["x"]}}]}, "Router.Rules[0].Process"),
         ({"Rules": [CT | {"Send": ["research"]}]}, "Router.Rules[0].Send[0]"),
-        ({"Rules": [CT | {"Send": [{"To": "ARCHIVE", "Transcode": "1.2"}]}]}, "Router.Rules[0].Send[0].Transcode"),
         ({"Rules": [CT | {"Send": [{"To": "ARCHIVE", "From": "Input"}]}]}, "Router.Rules[0].Send[0].From"),
     ],
 )

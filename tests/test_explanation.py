@@ -51,3 +51,10 @@ def test_of_many_instances_a_rule_tells_of_one_that_it_took() -> None:
     ]
     (told,) = sentences(stored)
     assert told.startswith('An instance of it: Rule "at once" matched')
+
+
+def test_what_becomes_of_a_copy_is_told() -> None:
+    altered = {"RESEARCH": {"Anonymize": {"Keep": []}, "Transcode": "1.2.840.10008.1.2.4.80"}}
+    told = verdict("copies", matched=True) | {"Send": ["ARCHIVE", "RESEARCH"], "Altered": altered}
+    (line,) = sentences([decision(1, "Study", "s", told)])
+    assert line.startswith('Rule "copies" matched and sends to ARCHIVE, RESEARCH (anonymized, as JPEG-LS Lossless).')

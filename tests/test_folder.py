@@ -227,12 +227,14 @@ class Rest:
         target.write(dicom(self.tags[path.split("/")[2]]["0008,0018"]))
 
 
-def dicom(uid: str) -> bytes:
+def dicom(uid: str, **tags: object) -> bytes:
     made = Dataset()
     made.file_meta = FileMetaDataset()
     made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     made.file_meta.MediaStorageSOPClassUID = made.SOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
     made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID = uid
+    for keyword, value in tags.items():
+        setattr(made, keyword, value)
     buffer = io.BytesIO()
     made.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()
@@ -330,3 +332,18 @@ def test_a_canceled_job_ends_after_the_file_it_is_at(at: World, tmp_path: Path) 
     at.ended.get(timeout=LIMIT)
     assert at.transport.report(job_id, 5).accepted == 1
     assert len(at_files(tmp_path)) == 1
+
+
+# --- altered copies --------------------------------------------------------------------------------------------------
+
+
+def test_an_altered_copy_lies_where_its_own_tags_say(at: World, tmp_path: Path) -> None:
+    """Not where those of the original do, which would tell whose it is."""
+    assert at.transport.send_file(at.export, dicom("2.25.7", PatientID="S^1", OtherPatientIDs=["a", "b"])) is None
+    assert at_files(tmp_path) == ["S^1/unknown-unknown/2.25.7.dcm"]
+
+
+def test_an_altered_copy_is_not_rendered(at: World, tmp_path: Path) -> None:
+    refused = at.transport.send_file(replace(at.export, format=Format.PNG), dicom("2.25.7"))
+    assert refused is not None
+    assert (refused.code, refused.permanent, at_files(tmp_path)) == ("CannotAlter", True, [])

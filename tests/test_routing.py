@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """A settled study in, deliveries out."""
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import pytest
 
-from builders import configured, ended, found
+from builders import configured, destination, ended, found
 from dicom_router.deliveries.delivery import Delivery, Priority, Reason, Status
+from dicom_router.dispatch.resend import Resend
 from dicom_router.orthanc_rest import OrthancError
 from dicom_router.routing import Routed, Routing
 from dicom_router.store.journal import Position
@@ -291,3 +293,59 @@ def test_without_patient_data_the_database_holds_none(world: World) -> None:
     world.orthanc.receive("s", tags={"PatientName": "DOE^JANE", "PatientID": "P1"})
     delivery = world.configure(CT, PatientData=False).sends()["ARCHIVE"]
     assert (delivery.patient_name, delivery.patient_id) == ("", "")
+
+
+# --- altered copies --------------------------------------------------------------------------------------------------
+
+ANONYMIZE = {"Keep": ["StudyDescription"]}
+COPIES = {"Name": "copies", "Match": {}, "Anonymize": ANONYMIZE}
+
+
+def test_a_delivery_knows_how_its_copy_is_altered(world: World) -> None:
+    send = [{"To": "ARCHIVE", "Transcode": "1.2.840.10008.1.2.4.80"}, "WORKSTATION"]
+    made = world.configure(COPIES | {"Send": send}).sends()
+    assert world.routing is not None
+    told = {}
+    for name, delivery in made.items():
+        alteration = world.routing.effective(destination(name), delivery).alteration
+        assert alteration is not None
+        told[name] = alteration.told()
+    assert told["ARCHIVE"] == {"Anonymize": ANONYMIZE, "Transcode": "1.2.840.10008.1.2.4.80"}
+    assert told["WORKSTATION"] == {"Anonymize": ANONYMIZE}
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_who_gets_an_anonymised_copy_gets_no_original_beside_it(world: World, *, first: bool) -> None:
+    copies, plain = COPIES | {"Send": ["ARCHIVE"]}, CT
+    made = world.configure(*((copies, plain) if first else (plain, copies))).look()
+    deliveries = {found(world.store, each).destination: found(world.store, each).rule for each in made.deliveries}
+    assert deliveries == {"ARCHIVE": "copies", "WORKSTATION": "all CT"}
+    (verdict,) = [each for each in made.verdicts if each["Rule"] == "all CT"]
+    why = [{"Destination": "ARCHIVE", "Why": 'The rule "copies" sends anonymized copies there.'}]
+    assert verdict["NotSent"] == why
+
+
+def test_the_other_members_get_the_original(world: World) -> None:
+    plain = CT | {"Send": [{"FirstOf": ["ARCHIVE", "WORKSTATION"]}]}
+    made = world.configure(plain, COPIES | {"Send": ["ARCHIVE"]}).sends()
+    assert {name: each.rule for name, each in made.items()} == {"ARCHIVE": "copies", "WORKSTATION": "all CT"}
+
+
+def test_a_rule_that_sends_none_of_the_instances_keeps_no_original_away(world: World) -> None:
+    none = COPIES | {"Send": ["ARCHIVE"], "Instances": {"InstanceNumber": 99}}
+    assert world.configure(none, CT).sends()["ARCHIVE"].rule == "all CT"
+
+
+@pytest.mark.parametrize(("target", "kept"), [("ARCHIVE", True), ("WORKSTATION", False)])
+def test_what_was_anonymous_stays_so_wherever_it_is_sent_again(world: World, target: str, *, kept: bool) -> None:
+    send = [{"To": "ARCHIVE", "Transcode": "1.2.840.10008.1.2.4.80"}]
+    made = world.configure(COPIES | {"Send": send}).sends()["ARCHIVE"]
+    resend = Resend(world.store.queue, world.store.ledger, world.store.failover, lambda: world.now)
+    if target == "ARCHIVE":
+        assert world.store.queue.cancel(made.id, world.now) is Status.CANCELED
+        made = found(world.store, made.id)
+    again = resend.resend(made, target, "All")
+    assert again is not None
+    options = json.loads(found(world.store, again).options)
+    assert options["Anonymize"] == ANONYMIZE
+    assert ("Send" in options) is kept

@@ -304,3 +304,31 @@ def test_a_rule_called_shadowed_never_gets_its_turn(matches: list[dict[str, Any]
     for tags in found:
         matched = {each.rule.name for each in decide(rules, TagFacts(tags), NOW).verdicts if each.matched}
         assert not matched & shadowed
+
+
+# --- altered copies --------------------------------------------------------------------------------------------------
+
+COPIES = {"Match": {"PatientSex": "F"}, "Anonymize": {"Keep": []}}
+
+
+def test_originals_to_where_anonymised_copies_go() -> None:
+    (told,) = warned(COPIES, {"Match": {"Modality": "CT"}})
+    assert told.startswith('Send[0]: "rule 0" sends anonymized copies to ARCHIVE')
+    assert warned(COPIES, {"Match": {"Modality": "CT"}, "Send": ["NIGHT"]}) == []
+    assert warned(COPIES, {"Match": {"PatientSex": "M"}}) == [], "no study is matched by both"
+    assert warned(COPIES | {"Enabled": False}, {}) == []
+
+
+def test_the_original_is_deleted_although_only_a_copy_was_sent() -> None:
+    send = [{"To": "ARCHIVE", "Verify": "Committed"}]
+    (told,) = warned(COPIES | {"DeleteAfterSend": True, "Send": send})
+    assert told == "Send[0]: DeleteAfterSend deletes the original; ARCHIVE gets only an altered copy of it."
+    lossless = [{"To": "ARCHIVE", "Verify": "Counted", "Transcode": "1.2.840.10008.1.2.4.80"}]
+    assert warned({"DeleteAfterSend": True, "Send": lossless}) == []
+
+
+def test_a_transfer_syntax_whose_plugin_is_missing() -> None:
+    (rule,) = rules_of({"Send": [{"To": "ARCHIVE", "Transcode": "1.2.840.10008.1.2.4.90"}]})
+    for plugins, count in ((None, 0), (frozenset({"gdcm"}), 0), (frozenset({"python"}), 1)):
+        around = Surroundings(DESTINATIONS, effective, NOW, plugins=plugins)
+        assert len(rule_warnings([rule], around)[rule.name]) == count

@@ -2,6 +2,8 @@
 """DICOM files to send: synthetic studies, and the real ones that come with pydicom."""
 
 import os
+import random
+from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +75,15 @@ def make_study(
             files.append(path)
             uids.append(str(uid))
     return Study(str(study.StudyInstanceUID), files, uids)
+
+
+def texture(rows: int, columns: int, seed: int = 1) -> bytes:
+    """Pixels of 12 bits that compress about as a CT does: a slope with noise. For `make_study(PixelData=…)`."""
+    noise = random.Random(seed)
+    values = (
+        1000 + (row * 3 + column * 2) % 2000 + noise.getrandbits(5) for row in range(rows) for column in range(columns)
+    )
+    return array("H", values).tobytes()
 
 
 def bundled_files(folder: Path) -> list[Path]:

@@ -37,6 +37,7 @@ from dicom_router.orthanc_host import Change, OrthancHost, Request, Response
 from dicom_router.orthanc_rest import HttpRest, OrthancError, SdkRest, connect
 from dicom_router.problems import Problem
 from dicom_router.recycling import risk
+from dicom_router.rendering.renderer import Renderer
 from dicom_router.retention import HousekeepingThread, Retention
 from dicom_router.routing import Routed, Routing
 from dicom_router.rules.shelf import RuleShelf
@@ -47,7 +48,7 @@ from dicom_router.transports.by_kind import TransportsByKind
 from dicom_router.transports.folder import FolderTransport
 from dicom_router.transports.modality import ModalityTransport
 from dicom_router.transports.own_jobs import OwnJobs
-from dicom_router.transports.transport import JobState
+from dicom_router.transports.transport import JobState, Transport
 from dicom_router.watching import Watch
 
 DEFAULT_CONCURRENT_JOBS = 2  # Orthanc's own default
@@ -166,7 +167,9 @@ class Router:
         own_jobs = OwnJobs(self._job_ended)
         modality = ModalityTransport(rest)
         folder = FolderTransport(rest, own_jobs, self._owner())
-        transport = TransportsByKind(modality, {Kind.MODALITY: modality, Kind.FOLDER: folder}, own_jobs)
+        renderer = Renderer(rest, store.secret.key)
+        kinds: dict[Kind, Transport] = {Kind.MODALITY: modality, Kind.FOLDER: folder}
+        transport = TransportsByKind(modality, kinds, own_jobs, renderer)
         listings = Listings(time.monotonic)
         routing = Routing(
             rest,

@@ -4,6 +4,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from dicom_router.alteration import Alteration
 from dicom_router.deliveries.delivery import Priority
 from dicom_router.deliveries.retry import RetryPolicy
 from dicom_router.rules.schedule import Always, Schedule
@@ -74,6 +75,7 @@ class Destination:
     move_originator: str = ""
     format: Format = Format.DICOM  # of a folder
     path: str = ""  # of a folder: the template of its files; empty for that of the format
+    alteration: Alteration | None = None  # of one delivery: it gets copies that differ from what is stored here
     unit: str = ""  # what is being sent, where that is more than single instances (see `whole`)
 
     @property

@@ -110,9 +110,13 @@ class Files:
         """Nothing can be changed."""
         raise NotImplementedError(path, body, timeout)
 
-    def get_bytes(self, path: str) -> NoReturn:
+    def get_bytes(self, path: str, timeout: float = 60.0) -> NoReturn:
         """The tags tell all."""
-        raise NotImplementedError(path)
+        raise NotImplementedError(path, timeout)
+
+    def ask_bytes(self, path: str, body: object, timeout: float = 60.0) -> NoReturn:
+        """Nothing is altered."""
+        raise NotImplementedError(path, body, timeout)
 
     def download(self, path: str, target: BinaryIO, body: object = None) -> NoReturn:
         """The tags tell all."""

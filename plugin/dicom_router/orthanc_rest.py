@@ -59,8 +59,11 @@ class OrthancRest(Protocol):
     def post_bytes(self, path: str, body: bytes, timeout: float) -> Any:
         """POST of a DICOM file; raises OrthancError."""
 
-    def get_bytes(self, path: str) -> bytes:
+    def get_bytes(self, path: str, timeout: float = 60.0) -> bytes:
         """GET of a file; raises OrthancError."""
+
+    def ask_bytes(self, path: str, body: object, timeout: float = 60.0) -> bytes:
+        """POST that changes nothing and answers a file; raises OrthancError."""
 
     def download(self, path: str, target: BinaryIO, body: object = None) -> None:
         """GET of what may be large, or POST of a question with `body`, into an open file; raises OrthancError."""
@@ -90,8 +93,11 @@ class HttpRest:
     def get(self, path: str, timeout: float = 60.0) -> Any:
         return _decode(self._request(self._pool, "GET", path, timeout=timeout))
 
-    def get_bytes(self, path: str) -> bytes:
-        return self._request(self._pool, "GET", path)
+    def get_bytes(self, path: str, timeout: float = 60.0) -> bytes:
+        return self._request(self._pool, "GET", path, timeout=timeout)
+
+    def ask_bytes(self, path: str, body: object, timeout: float = 60.0) -> bytes:
+        return self._request(self._pool, "POST", path, json.dumps(body).encode(), timeout)
 
     def ask(self, path: str, body: object) -> Any:
         return _decode(self._request(self._pool, "POST", path, json.dumps(body).encode()))
@@ -167,10 +173,13 @@ class SdkRest:
         self._host = host
 
     def get(self, path: str, timeout: float = 60.0) -> Any:  # noqa: ARG002 - the SDK has no time limit
-        return _decode(self.get_bytes(path))
+        return _decode(self._call("GET", path))
 
-    def get_bytes(self, path: str) -> bytes:
+    def get_bytes(self, path: str, timeout: float = 60.0) -> bytes:  # noqa: ARG002 - the SDK has no time limit
         return self._call("GET", path)
+
+    def ask_bytes(self, path: str, body: object, timeout: float = 60.0) -> bytes:  # noqa: ARG002
+        return self._call("POST", path, json.dumps(body).encode())
 
     def ask(self, path: str, body: object) -> Any:
         return self.post(path, body)

@@ -5,15 +5,15 @@ A rule looks at the resources that its trigger brings, and sends those of its le
 series looks at each of its series, and one for patients at its patient.
 """
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
 from dicom_router.deliveries.instance import Instance
 from dicom_router.rules.decision import Decision, Target, decide
 from dicom_router.rules.privacy import without_patient
-from dicom_router.rules.rule import Rule
+from dicom_router.rules.rule import Choice, Rule
 from dicom_router.selection import filter_of
 from dicom_router.study import ResourceFacts
 
@@ -43,6 +43,20 @@ class Sending:
     target: Target
     facts: ResourceFacts  # of what is sent
     instances: list[Instance]
+    instead: str = ""  # the rule that sends there anonymised, so that this is not sent
+
+    @property
+    def why_not(self) -> str:
+        """Why nothing of it is sent, whatever the destination has; empty where something is."""
+        if self.instead:
+            return f'The rule "{self.instead}" sends anonymized copies there.'
+        return "" if self.instances else "None of its instances is one that the rule sends."
+
+    @property
+    def anonymous(self) -> bool:
+        """The destination must not learn whose it is."""
+        made = self.target.rule.alteration(self.target.send)
+        return made is not None and made.anonymous
 
 
 def trigger_of(trigger: str) -> Collection[str]:
@@ -70,6 +84,25 @@ def sendings(look: Look, now: datetime) -> Iterator[Sending]:
         for unit in look.facts.relatives(target.rule.level):
             chosen = filter_of(target.rule, target.send).choose(unit, now)
             yield Sending(look, target, unit, chosen)
+
+
+def privacy_first(sent: Sequence[Sending]) -> list[Sending]:
+    """Who gets an anonymised copy gets no original beside it, whichever rule comes first. Anonymised ones lead."""
+    first = [each for each in sent if each.anonymous]
+    rules = {name: each.target.rule.name for each in first if each.instances for name in each.target.send.members}
+    return [*first, *(_kept_from(each, rules) for each in sent if not each.anonymous)]
+
+
+def _kept_from(sending: Sending, anonymised: Mapping[str, str]) -> Sending:
+    """The same for those members alone that get no anonymised copies; `anonymised`: their names, and whose rule."""
+    target, members = sending.target, sending.target.send.members
+    left = tuple(name for name in members if name not in anonymised)
+    if left == members:
+        return sending
+    if not left:
+        return replace(sending, instead=anonymised[members[0]])
+    send = replace(target.send, members=left, choice=target.send.choice if len(left) > 1 else Choice.ONLY)
+    return replace(sending, target=replace(target, send=send))
 
 
 def verdicts_of(found: Sequence[Look], root: ResourceFacts, *, patient_data: bool) -> list[list[dict[str, object]]]:

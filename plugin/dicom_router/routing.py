@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
 
+from dicom_router.alteration import alteration_of, kept_of
 from dicom_router.config import effective
 from dicom_router.deliveries.alternates import Alternates, by_key
 from dicom_router.deliveries.delivery import Delivery, NewDelivery, Priority, Reason, Subject
@@ -20,6 +21,7 @@ from dicom_router.outlook import (
     Look,
     Sending,
     looks,
+    privacy_first,
     sendings,
     shortened,
     trigger_of,
@@ -142,7 +144,7 @@ class Routing:
     def sendings(self, found: Sequence[Look]) -> list[Sending]:
         """What would be sent, whatever the destinations have already. Raises OrthancError."""
         now = self.local(self._clock())
-        return [sending for look in found for sending in sendings(look, now)]
+        return privacy_first([sending for look in found for sending in sendings(look, now)])
 
     def verdicts(self, found: Sequence[Look], facts: ResourceFacts) -> list[dict[str, object]]:
         """What the rules said, as it is shown."""
@@ -165,7 +167,11 @@ class Routing:
         """The destination with what the delivery's rule says differently."""
         options = json.loads(delivery.options)
         changed = effective(destination, options.get("Send", {}), options.get("Schedule"))
-        return replace(changed, unit=unit_of(delivery.level, delivery.resource_id, options.get("Instances")))
+        return replace(
+            changed,
+            unit=unit_of(delivery.level, delivery.resource_id, options.get("Instances")),
+            alteration=alteration_of(options, options.get("Send", {})),
+        )
 
     def send_now(self, resource_id: str, destinations: Sequence[str], level: str = "Study") -> Routed:
         """Send a resource by hand, all of it, whatever the rules and schedules say. Raises OrthancError."""
@@ -192,8 +198,8 @@ class Routing:
 
     def _plan(self, sending: Sending, planned: dict[str, dict[str, str]], priority: Priority | None) -> Plan:
         target, instances = sending.target, sending.instances
-        if not instances:
-            return Plan(sending, None, "None of its instances is one that the rule sends.")
+        if sending.why_not:
+            return Plan(sending, None, sending.why_not)
         name, alternates = self._choose(target.send, sending.facts)
         destination = self._destinations[name]
         sendable = [each for each in instances if not (destination.aet and each.remote_aet == destination.aet)]
@@ -279,7 +285,7 @@ class Routing:
             reason=reason,
             instances_count=len(instances),
             bytes=sum(instance.size for instance in instances),
-            options=json.dumps({"Send": dict(target.send.options), "Schedule": schedule} | kept),
+            options=json.dumps({"Send": dict(target.send.options), "Schedule": schedule} | kept_of(rule.source) | kept),
             renew=renew,
         )
 

@@ -48,6 +48,7 @@ def _instances(rows: list[Row], studies: Mapping[str, str]) -> list[Instance]:
             sop_instance_uid=row["MainDicomTags"].get("0008,0018", ""),
             size=row.get("FileSize", 0),
             remote_aet=row["Metadata"].get("RemoteAET") or "",
+            sop_class_uid=row["Metadata"].get("SopClassUid") or "",
         )
         for row in rows
     ]

@@ -188,7 +188,10 @@ class FakeOrthanc:
     def post_bytes(self, path: str, body: bytes, timeout: float) -> Any:
         raise AssertionError(f"the fake Orthanc has no POST {path}")
 
-    def get_bytes(self, path: str) -> bytes:
+    def ask_bytes(self, path: str, body: object, timeout: float = 60.0) -> bytes:
+        raise AssertionError(f"the fake Orthanc has no POST {path}")
+
+    def get_bytes(self, path: str, timeout: float = 60.0) -> bytes:
         self._called("GET", path)
         found = self.instances.get(path.split("/")[2])
         if found is None or not path.endswith("/file"):

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """/router/history and what can be done with deliveries."""
 
+import json
 from datetime import UTC, datetime
 
+from dicom_router.alteration import alteration_of
 from dicom_router.api.http import Call, Endpoint, HttpError, Parameter, not_found
 from dicom_router.api.schemas import (
     AttemptAnswer,
@@ -117,6 +119,7 @@ class HistoryRoutes:
             **values,
             attempts=[_attempt(row) for row in history.attempts(delivery.id)],
             attempts_count=delivery.attempts,
+            alteration=_alteration(delivery),
             timeline=[
                 TimelineAnswer(at=row.at, status=row.status, text=row.text) for row in history.timeline(delivery.id)
             ],
@@ -303,6 +306,12 @@ def delivery_answer(delivery: Delivery, services: Services) -> DeliveryAnswer:
         last_error=error,
         resend_of=delivery.resend_of,
     )
+
+
+def _alteration(delivery: Delivery) -> dict[str, object] | None:
+    options = json.loads(delivery.options)
+    made = alteration_of(options, options.get("Send", {}))
+    return made.told() if made else None
 
 
 def _waits(delivery: Delivery, services: Services) -> tuple[str, float | None]:

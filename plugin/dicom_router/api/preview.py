@@ -175,7 +175,7 @@ def _reach(sent: Iterator[Sending] | Sequence[Sending]) -> Reach:
     reach: Reach = {}
     for each in sent:
         # What came from a destination is not sent back there; whether that is so is the same before and after.
-        if each.instances:
+        if not each.why_not:
             reach.setdefault(each.target.send.label, set()).update(instance.id for instance in each.instances)
     return reach
 

@@ -140,6 +140,7 @@ class DeliveryDetailAnswer(DeliveryAnswer):
 
     attempts: list[AttemptAnswer]  # type: ignore[assignment]
     attempts_count: int
+    alteration: dict[str, Any] | None = Field(description="What differs from the original, as the rule says it")
     timeline: list[TimelineAnswer]
     refused_instances: list[RefusedAnswer]
 

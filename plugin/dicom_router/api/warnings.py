@@ -2,6 +2,7 @@
 """The warnings about rules, as REST shows them: worked out when the rules change, and now and then."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 
@@ -30,6 +31,7 @@ class RuleWarnings:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._kept: _Kept | None = None
+        self._loaded: frozenset[str] | None = None
         self._asked: tuple[float, frozenset[str] | None] | None = None
 
     def active(self) -> dict[str, list[Problem]]:
@@ -44,7 +46,8 @@ class RuleWarnings:
         """Of any rules, in the order in which they would be looked at."""
         zone: tzinfo = self._services.zone
         now = datetime.fromtimestamp(self._services.clock(), UTC).astimezone(zone)
-        return rule_warnings(rules, Surroundings(self._services.destinations, effective, now, self._modalities()))
+        around = Surroundings(self._services.destinations, effective, now, self._modalities(), self._plugins())
+        return rule_warnings(rules, around)
 
     def all(self) -> list[Problem]:
         """Of all active rules, each with its whole path."""
@@ -61,6 +64,13 @@ class RuleWarnings:
         if self._asked is None or abs(now - self._asked[0]) > ASKED_SECONDS:
             self._asked = now, self._ask()
         return self._asked[1]
+
+    def _plugins(self) -> frozenset[str] | None:
+        """Those that Orthanc has loaded; they stay the same while it runs."""
+        if self._loaded is None and self._services.rest is not None:
+            with suppress(OrthancError):
+                self._loaded = frozenset(self._services.rest.get("/plugins"))
+        return self._loaded
 
     def _ask(self) -> frozenset[str] | None:
         if self._services.rest is None:

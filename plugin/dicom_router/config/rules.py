@@ -6,10 +6,13 @@ from datetime import datetime
 
 from pydantic.alias_generators import to_pascal
 
+from dicom_router.alteration import Alteration, Method, alteration_of
+from dicom_router.config.alterations import alteration_problems, transcode_problems
 from dicom_router.config.destinations import DestinationReader
 from dicom_router.config.reading import mapping
 from dicom_router.config.sections import RuleSection, SendSection
 from dicom_router.deliveries.delivery import Priority
+from dicom_router.destination import Format, Kind, Verify
 from dicom_router.rules.given import run_tests
 from dicom_router.rules.match import Match, compile_match
 from dicom_router.rules.rule import Choice, Origin, Rule, Send
@@ -59,6 +62,7 @@ class RuleReader(DestinationReader):
         schedule = self.schedule(shape.schedule, f"{path}.Schedule") if shape.schedule else None
         instances = self._instances(shape.instances, f"{path}.Instances")
         self._unsupported_in_rule(shape, path)
+        self._altered(shape, sends, path)
         if match is not None and self.testing:
             self.problems += run_tests(match, shape.tests, f"{path}.Tests", datetime.now(self.zone))
         if len(self.problems) > before or match is None:
@@ -92,12 +96,45 @@ class RuleReader(DestinationReader):
         return self._match(spec, path) if spec else None
 
     def _unsupported_in_rule(self, shape: RuleSection, path: str) -> None:
-        for key in ("modify", "anonymize", "process", "reroute"):
+        for key in ("process", "reroute"):
             if getattr(shape, key):
                 self.not_yet(f"{path}.{to_pascal(key)}", to_pascal(key))
         if shape.delete_after_send and shape.trigger in {"StablePatient", "NewInstance"}:
             # A patient's other studies may be under way, and so may the rest of the instance's study.
             self.tell(f"{path}.DeleteAfterSend", "goes with the triggers StableStudy and StableSeries only.")
+
+    def _altered(self, shape: RuleSection, sends: Sequence[Send | None], path: str) -> None:
+        """What is said of the copies that are sent."""
+        if shape.modify and shape.anonymize:
+            text = 'A rule modifies or anonymizes: "Anonymize" knows "Replace", "Remove" and "Keep" as well.'
+            self.tell(f"{path}.Modify", text)
+        for method, spec in ((Method.MODIFY, shape.modify), (Method.ANONYMIZE, shape.anonymize)):
+            self.problems += alteration_problems(method, spec, f"{path}.{method.key}")
+        source = {Method.MODIFY.key: shape.modify, Method.ANONYMIZE.key: shape.anonymize}
+        for index, send in enumerate(sends):
+            alteration = alteration_of(source, send.options) if send else None
+            if send is not None and alteration is not None:
+                self._verifiable(send, alteration, f"{path}.Send[{index}]")
+                self._of_folders(send, f"{path}.Send[{index}]")
+
+    def _verifiable(self, send: Send, alteration: Alteration, path: str) -> None:
+        """A lossy copy has another SOP Instance UID, and what is no image is sent as it is: nobody knows which."""
+        own = send.options.get("Verify")
+        wanted = {Verify(str(own))} if own else {self.destinations[name].verify for name in send.members}
+        if alteration.method is None and alteration.lossy and wanted != {Verify.ACCEPTED}:
+            text = 'is lossy: which images got another SOP Instance UID is not known, so Verify can be "Accepted" only.'
+            self.tell(f"{path}.Transcode", text)
+
+    def _of_folders(self, send: Send, path: str) -> None:
+        """An altered copy is a file that is nowhere else: it is not rendered, zipped, or looked for by its tags."""
+        for destination in (self.destinations[name] for name in send.members):
+            if destination.kind is not Kind.FOLDER:
+                continue
+            if destination.format is not Format.DICOM:
+                text = f'{destination.name} gets {destination.format}; altered copies go into a folder as "Dicom" only.'
+                self.tell(path, text)
+            if Verify(str(send.options.get("Verify") or destination.verify)) is not Verify.ACCEPTED:
+                self.tell(path, f'Altered copies in the folder of {destination.name} cannot be looked for: "Accepted".')
 
     def _send(self, entry: object, path: str, names: set[str]) -> Send | None:
         if isinstance(entry, str):
@@ -105,7 +142,9 @@ class RuleReader(DestinationReader):
         shape = self.model(SendSection, entry, path)
         if shape is None:
             return None
-        for key in ("transcode", "when", "from_"):
+        if shape.transcode is not None:
+            self.problems += transcode_problems(shape.transcode, f"{path}.Transcode")
+        for key in ("when", "from_"):
             if getattr(shape, key) is not None:
                 alias = to_pascal(key.rstrip("_"))
                 self.not_yet(f"{path}.{alias}", alias)

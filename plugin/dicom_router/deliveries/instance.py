@@ -18,6 +18,9 @@ class Instance:
     sop_instance_uid: str
     size: int  # bytes
     remote_aet: str = ""  # who sent it here
+    sop_class_uid: str = ""
+    series_instance_uid: str = ""  # of a copy, as its destination knows it; else empty
+    study_instance_uid: str = ""  # likewise
 
     @property
     def digest(self) -> bytes:

@@ -1,12 +1,19 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Sending again what was sent, or was not."""
 
+import json
 from collections.abc import Callable
 
+from dicom_router.alteration import kept_of
 from dicom_router.deliveries.delivery import WAITING, Delivery, NewDelivery, Reason, Status, subject
 from dicom_router.store.failover import Failover
 from dicom_router.store.ledger import Ledger
 from dicom_router.store.queue import DeliveryQueue
+
+
+def _options(old: Delivery, target: str) -> str:
+    """Options of a Send are those of its destination; but a copy that was to be anonymous is so everywhere."""
+    return old.options if target == old.destination else json.dumps(kept_of(json.loads(old.options)))
 
 
 class Resend:
@@ -39,7 +46,7 @@ class Resend:
             reason=Reason.QUEUED,
             instances_count=old.instances_count,
             bytes=old.bytes,
-            options=old.options if target == old.destination else "{}",
+            options=_options(old, target),
             renew=everything,
             resend_of=old.id,
         )

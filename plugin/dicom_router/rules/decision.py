@@ -43,6 +43,9 @@ class RuleVerdict(NamedTuple):
             "Matched": self.matched,
             "Send": [send.label for send in self.rule.sends] if self.matched else [],
         }
+        altered = {send.label: made.told() for send in self.rule.sends if (made := self.rule.alteration(send))}
+        if self.matched and altered:
+            told["Altered"] = altered
         if self.verdict is None:
             return told | {"Skipped": self.skipped}
         reasons = self.verdict.to_json()
@@ -94,6 +97,8 @@ def _targets(verdicts: Sequence[RuleVerdict]) -> tuple[Target, ...]:
         if each.matched:
             for send in each.rule.sends:
                 chosen = (each.rule.source.get("Instances"), send.options.get("Instances"))
-                key = (send.label, each.rule.level, json.dumps(chosen) if any(chosen) else "")
+                made = each.rule.alteration(send)
+                anonymous = "anonymous" if made and made.anonymous else ""  # decided between later: see outlook.py
+                key = (send.label, each.rule.level, json.dumps(chosen) if any(chosen) else "", anonymous)
                 targets.setdefault(key, Target(each.rule, send))
     return tuple(targets.values())

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from dicom_router.alteration import Alteration, alteration_of
 from dicom_router.deliveries.delivery import Priority
 from dicom_router.rules.match import Match
 from dicom_router.rules.schedule import Schedule
@@ -64,3 +65,7 @@ class Rule:
     instances: Match | None = None  # which of them are sent; None for all
     sample_every: bool = False  # tags outside of Orthanc's index are read from every instance
     delete_after_send: bool = False
+
+    def alteration(self, send: Send) -> Alteration | None:
+        """What is different in the copies that this entry of `Send` brings."""
+        return alteration_of(self.source, send.options)

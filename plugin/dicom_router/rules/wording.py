@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """A rule's verdict in a sentence for people who do not read JSON."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+from dicom_router.alteration import words
 
 OPERATORS = {
     "Equals": "must be {}",
@@ -38,10 +40,17 @@ def sentence(verdict: Mapping[str, Any]) -> str:
     version = f" (Version {verdict['Version']} of the rule.)" if _has_versions(verdict) else ""
     if not verdict["Matched"]:
         return f'Rule "{name}" did not match: {failure(verdict["Failed"])}.{version}'
-    text = f'Rule "{name}" matched and sends to {", ".join(verdict["Send"])}.'
+    text = f'Rule "{name}" matched and sends to {", ".join(_destinations(verdict))}.'
     for each in verdict.get("NotSent", []):
         text += f" Nothing was sent to {each['Destination']}: {each['Why']}"
     return text + version
+
+
+def _destinations(verdict: Mapping[str, Any]) -> Iterator[str]:
+    """Where to, and what becomes of the copy on its way."""
+    altered = verdict.get("Altered", {})
+    for label in verdict["Send"]:
+        yield f"{label} ({words(altered[label])})" if label in altered else str(label)
 
 
 def _has_versions(verdict: Mapping[str, Any]) -> bool:

@@ -15,6 +15,7 @@ from dicom_router.store.journal import Journal
 from dicom_router.store.ledger import Ledger
 from dicom_router.store.queue import DeliveryQueue
 from dicom_router.store.rule_book import RuleBook
+from dicom_router.store.secret import Secret
 from dicom_router.store.switches import Switches
 from dicom_router.store.turns import Turns
 
@@ -36,6 +37,7 @@ class Store:
         self.switches = Switches(database)
         self.alert_book = AlertBook(database, owner)
         self.heard = HeardFrom(database)
+        self.secret = Secret(database)
 
 
 def open_store(path: Path, owner: str) -> Store:

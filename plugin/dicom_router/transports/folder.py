@@ -5,10 +5,11 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
 from pydicom.uid import UID, EncapsulatedPDFStorage
 
 from dicom_router.deliveries.instance import Instance
@@ -16,6 +17,7 @@ from dicom_router.deliveries.outcome import ErrorClass, Scope, SendError
 from dicom_router.destination import Destination, Format
 from dicom_router.filing.template import Place, parse_template
 from dicom_router.orthanc_rest import OrthancError, OrthancRest, OrthancUnreachableError
+from dicom_router.rendering.places import texts
 from dicom_router.transports import pictures
 from dicom_router.transports.folder_files import FolderFiles, LeavesFolderError, Stamp
 from dicom_router.transports.own_jobs import OwnJobs
@@ -64,6 +66,19 @@ class FolderTransport:
     def try_one(self, destination: Destination, instance: Instance) -> SendError | None:
         write = self._write_dicom if destination.format is Format.DICOM else self._write_frames
         return self._guarded(destination, lambda: write(destination, instance))
+
+    def send_file(self, destination: Destination, file: bytes) -> SendError | None:
+        if destination.format is not Format.DICOM:
+            text = f"An altered copy is a DICOM file; it cannot be written as {destination.format}."
+            return SendError.refusal("CannotAlter", text)
+        read = dcmread(BytesIO(file), stop_before_pixels=True)
+        place = _place(destination, _tags_of(read))
+        stamp = Stamp(str(read.SOPInstanceUID), _dicom_stamp)
+
+        def fill(path: Path) -> None:
+            path.write_bytes(file)
+
+        return self._guarded(destination, lambda: self._files.write(destination.target, place, stamp, fill))
 
     def probe(self, destination: Destination) -> SendError | None:
         return self._files.probe(destination.target)
@@ -257,6 +272,15 @@ def _place(destination: Destination, tags: Tags, file: str = "SOPInstanceUID") -
     values = {int(tag.replace(",", ""), 16): value for tag, value in tags.items() if isinstance(value, str)}
     template = parse_template(text, one_file=kind.one_file and bool(destination.path))
     return template.place(values)
+
+
+def _tags_of(read: Dataset) -> Tags:
+    """In the form of Orthanc's `/tags?short`, without sequences."""
+    return {
+        f"{element.tag.group:04x},{element.tag.element:04x}": "\\".join(texts(element))
+        for element in read
+        if element.VR != "SQ"
+    }
 
 
 def _unit_keyword(destination: Destination) -> str:

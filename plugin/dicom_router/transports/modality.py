@@ -89,6 +89,12 @@ class ModalityTransport:
     def try_one(self, destination: Destination, instance: Instance) -> SendError | None:
         try:
             file = self._rest.get_bytes(f"/instances/{instance.id}/file")
+        except OrthancError as problem:
+            return _error(problem)
+        return self.send_file(destination, file)
+
+    def send_file(self, destination: Destination, file: bytes) -> SendError | None:
+        try:
             self._rest.post_bytes(f"{_path(destination)}/store-straight", file, STRAIGHT_TIMEOUT)
         except OrthancError as problem:
             status = dimse_status(problem.details, _payload_status(problem.payload))
@@ -126,18 +132,19 @@ class ModalityTransport:
 
     def _series_queries(self, instances: Sequence[Instance]) -> list[dict[str, str]]:
         """C-FIND at instance level needs the UIDs of the levels above (PS3.4 C.4.1.2.1)."""
+        told = {(each.study_instance_uid, each.series_instance_uid) for each in instances}
+        pairs = self._indexed_uids(instances) if ("", "") in told else sorted(told)
+        return [
+            {"StudyInstanceUID": study, "SeriesInstanceUID": series, "SOPInstanceUID": ""} for study, series in pairs
+        ]
+
+    def _indexed_uids(self, instances: Sequence[Instance]) -> list[tuple[str, str]]:
+        """Of the study and the series of these instances."""
         series = sorted({instance.series_id for instance in instances})
         rows = self._rest.ask("/tools/bulk-content", {"Resources": series, "Level": "Series"})
         studies = {row["ParentStudy"] for row in rows}
         uids = {each: self._rest.get(f"/studies/{each}")["MainDicomTags"]["StudyInstanceUID"] for each in studies}
-        return [
-            {
-                "StudyInstanceUID": uids[row["ParentStudy"]],
-                "SeriesInstanceUID": row["MainDicomTags"]["SeriesInstanceUID"],
-                "SOPInstanceUID": "",
-            }
-            for row in rows
-        ]
+        return [(uids[row["ParentStudy"]], row["MainDicomTags"]["SeriesInstanceUID"]) for row in rows]
 
     def _query(self, destination: Destination, query: dict[str, str]) -> set[str]:
         body: dict[str, Any] = {"Level": "Instance", "Query": query}
@@ -152,7 +159,7 @@ class ModalityTransport:
 
     def commit(self, destination: Destination, instances: Sequence[Instance], wait: Wait) -> set[str] | SendError:
         try:
-            body = {"Resources": [instance.id for instance in instances]}
+            body = _commitment(destination, instances)
             made = self._rest.post(f"{_path(destination)}/storage-commitment", body, timeout=STRAIGHT_TIMEOUT)
             deadline = time.monotonic() + COMMITMENT_SECONDS
             while True:
@@ -207,6 +214,14 @@ def _failure(job: dict[str, Any], done: int) -> JobReport:
 def _payload_status(payload: dict[str, Any] | None) -> int | None:
     """The DIMSE status that Orthanc 1.12.10 and later tell apart from the text."""
     return ((payload or {}).get("Content") or {}).get("DimseErrorStatus")
+
+
+def _commitment(destination: Destination, instances: Sequence[Instance]) -> dict[str, Any]:
+    """What is asked for; of copies Orthanc has nothing, so they are named."""
+    if destination.alteration is None:
+        return {"Resources": [instance.id for instance in instances]}
+    named = [{"SOPClassUID": each.sop_class_uid, "SOPInstanceUID": each.sop_instance_uid} for each in instances]
+    return {"DicomInstances": named}
 
 
 def _question_failed(code: str, what: str, problem: OrthancError) -> SendError:

@@ -54,6 +54,9 @@ class Transport(Jobs, Protocol):
     def try_one(self, destination: Destination, instance: Instance) -> SendError | None:
         """Send one instance without taking one of Orthanc's jobs; None when it was accepted. Blocks."""
 
+    def send_file(self, destination: Destination, file: bytes) -> SendError | None:
+        """Send a DICOM file that is not stored in Orthanc; None when it was accepted. Blocks."""
+
     def probe(self, destination: Destination) -> SendError | None:
         """Ask the destination for a sign of life (C-ECHO or its like); None when it gave one. Blocks."""
 

@@ -26,6 +26,7 @@ from dicom_router.rules.warnings.literals import (
     formula,
     possible,
 )
+from dicom_router.transfer_syntaxes import SYNTAXES
 
 # A rule that differs from another in these alone does the same.
 _WORDS = frozenset({"Name", "Description", "Tests"})
@@ -39,6 +40,7 @@ class Surroundings:
     effective: Callable[[Destination, Mapping[str, object]], Destination]  # a destination with the options of a Send
     now: datetime
     modalities: frozenset[str] | None = None
+    plugins: frozenset[str] | None = None  # those that Orthanc has loaded, None when it was not asked
 
 
 class _Considered:
@@ -71,11 +73,12 @@ def rule_warnings(rules: Sequence[Rule], around: Surroundings) -> dict[str, list
     told: dict[str, list[Problem]] = {}
     stops: list[_Considered] = []
     twins: dict[str, str] = {}
+    considered_rules = [_Considered(rule) for rule in rules if rule.enabled]
     for rule in rules:
         if not rule.enabled:
             told[rule.name] = []
             continue
-        considered = _Considered(rule)
+        considered = next(each for each in considered_rules if each.rule is rule)
         told[rule.name] = [
             *_contradiction(considered),
             *_shadowed(considered, stops),
@@ -83,6 +86,8 @@ def rule_warnings(rules: Sequence[Rule], around: Surroundings) -> dict[str, list
             *(Problem(f"Match.{each.path}", each.message) for each in unholdable(rule.match.root)),
             *_of_sample(rule),
             *_of_sends(considered, around),
+            *_of_alteration(rule, around),
+            *_beside_anonymised(considered, considered_rules),
         ]
         if rule.stop:
             stops.append(considered)
@@ -177,6 +182,49 @@ def _of_destination(
             f'DeleteAfterSend deletes what {name} has only accepted; with Verify "Counted" or "Committed" it is asked.'
         )
         yield Problem(path, message)
+
+
+def _of_alteration(rule: Rule, around: Surroundings) -> Iterator[Problem]:
+    for index, send in enumerate(rule.sends):
+        made = rule.alteration(send)
+        if made is None:
+            continue
+        syntax = SYNTAXES.get(made.transcode)
+        if syntax is not None and syntax.needs_gdcm and around.plugins is not None and "gdcm" not in around.plugins:
+            text = f"Orthanc encodes {syntax.name} with its GDCM plugin only, which is not loaded."
+            yield Problem(f"Send[{index}].Transcode", text)
+        if rule.delete_after_send and (made.method is not None or made.lossy):
+            text = f"DeleteAfterSend deletes the original; {send.label} gets only an altered copy of it."
+            yield Problem(f"Send[{index}]", text)
+
+
+def _beside_anonymised(considered: _Considered, others: Sequence[_Considered]) -> Iterator[Problem]:
+    """Another rule sends anonymised copies to where this one sends originals."""
+    rule = considered.rule
+    for index, send in enumerate(rule.sends):
+        made = rule.alteration(send)
+        if made is not None and made.anonymous:
+            continue
+        for other in others:
+            shared = [name for name in send.members if name in _anonymised_by(other.rule)]
+            if shared and _together(considered, other):
+                text = (
+                    f'"{other.rule.name}" sends anonymized copies to {shared[0]}: of what both rules match, '
+                    "it gets no originals. What another trigger sends there, it does get."
+                )
+                yield Problem(f"Send[{index}]", text)
+
+
+def _anonymised_by(rule: Rule) -> frozenset[str]:
+    anonymous = [send for send in rule.sends if (made := rule.alteration(send)) is not None and made.anonymous]
+    return frozenset(name for send in anonymous for name in send.members)
+
+
+def _together(one: _Considered, other: _Considered) -> bool:
+    """Both may match the same; also where that cannot be told."""
+    if one.possible is None or other.possible is None:
+        return True
+    return any(conflict((*mine, *theirs)) is None for mine in one.possible for theirs in other.possible)
 
 
 def _comes_from(considered: _Considered, aet: str) -> bool:

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""An instance in, the bytes of its altered copy out. Nothing is stored in Orthanc, so nothing needs to be deleted."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from dicom_router.alteration import Alteration
+from dicom_router.deliveries.instance import Instance
+from dicom_router.deliveries.outcome import SendError
+from dicom_router.orthanc_rest import OrthancError, OrthancRest, OrthancUnreachableError
+from dicom_router.rendering.files import compressed, disguised, head_of
+from dicom_router.rendering.leftovers import StillIdentifyingError
+from dicom_router.rendering.pseudonyms import Pseudonyms
+from dicom_router.rendering.uids import Kind, kind_of
+from dicom_router.tags import by_number
+from dicom_router.transfer_syntaxes import SYNTAXES
+
+SECONDS = 300.0  # for Orthanc to alter one instance; to compress a long cine takes its time
+PATIENT_ID, SOP_INSTANCE_UID = "0010,0020", "0008,0018"
+PASSED_ON = ("RemovePrivateTags", "KeepPrivateTags", "DicomVersion", "PrivateCreator")
+
+
+class Renderer:
+    """`key` is the secret of the pseudonyms; it is asked for when a copy needs it. Thread-safe; its calls block."""
+
+    def __init__(self, rest: OrthancRest, key: Callable[[], bytes]) -> None:
+        self._rest = rest
+        self._key = key
+        self._transcodes_files = True  # `/instances/{id}/file?transcode=` came with Orthanc 1.12.2
+
+    def pseudonyms(self, alteration: Alteration) -> Pseudonyms:
+        """What the copies are called."""
+        return Pseudonyms(self._key(), alteration)
+
+    def render(self, instance: Instance, alteration: Alteration) -> bytes | SendError:
+        """The copy as a DICOM file."""
+        try:
+            original = self._rest.get_bytes(f"/instances/{instance.id}/file", SECONDS)
+            return self._altered(instance, original, alteration)
+        except OrthancUnreachableError as problem:
+            return SendError.passing("OrthancUnreachable", str(problem))
+        except OrthancError as problem:
+            if problem.not_found:
+                return SendError.passing("NotFound", problem.details)
+            return SendError.refusal("CannotAlter", f"Orthanc cannot alter the instance as the rule says: {problem}")
+        except StillIdentifyingError:
+            text = "The instance is not sent: one of its own UIDs would be left in the anonymised copy."
+            return SendError.refusal("NotAnonymous", text)
+        except Exception as problem:  # noqa: BLE001 - whatever a damaged file does; its values must not be told
+            text = f"The copy of the instance could not be made ({type(problem).__name__})."
+            return SendError.refusal("CannotAlter", text)
+
+    def copies(self, instances: Sequence[Instance], alteration: Alteration) -> list[Instance]:
+        """The same instances with the UIDs that their copies have. Raises OrthancError."""
+        named = self.pseudonyms(alteration)
+        series = sorted({instance.series_id for instance in instances})
+        rows = self._rest.ask("/tools/bulk-content", {"Resources": series, "Level": "Series"})
+        series_uids = {row["ID"]: row["MainDicomTags"]["SeriesInstanceUID"] for row in rows}
+        study_uids = {
+            study_id: self._rest.get(f"/studies/{study_id}")["MainDicomTags"]["StudyInstanceUID"]
+            for study_id in {instance.study_id for instance in instances}
+        }
+        return [
+            replace(
+                instance,
+                sop_instance_uid=named.uid(instance.sop_instance_uid, Kind.INSTANCE),
+                series_instance_uid=named.uid(series_uids.get(instance.series_id, ""), Kind.SERIES),
+                study_instance_uid=named.uid(study_uids[instance.study_id], Kind.STUDY),
+            )
+            for instance in instances
+        ]
+
+    def _altered(self, instance: Instance, original: bytes, alteration: Alteration) -> bytes:
+        head = head_of(original)
+        wanted = alteration.transcode
+        if wanted and (head.transfer_syntax == wanted or (SYNTAXES[wanted].encapsulated and not head.has_pixels)):
+            wanted = ""  # it is so already, or there is nothing to compress
+        if alteration.method is not None:
+            body = request(alteration, wanted)
+            altered = self._rest.ask_bytes(f"/instances/{instance.id}/{alteration.method}", body, SECONDS)
+            return disguised(altered, original, self.pseudonyms(alteration))
+        if not wanted:
+            return original
+        transcoded = self._transcoded(instance, head.sop_instance_uid, wanted)
+        if not alteration.lossy:
+            return transcoded
+        uid = self.pseudonyms(alteration).uid(head.sop_instance_uid, Kind.INSTANCE)
+        return compressed(transcoded, len(original), uid, alteration)
+
+    def _transcoded(self, instance: Instance, uid: str, transfer_syntax: str) -> bytes:
+        if self._transcodes_files:
+            file = self._rest.get_bytes(f"/instances/{instance.id}/file?transcode={transfer_syntax}", SECONDS)
+            if head_of(file).transfer_syntax == transfer_syntax:
+                return file
+            self._transcodes_files = False
+        # To keep the UID is the same, but for a warning in the log for each instance.
+        body = {"Transcode": transfer_syntax, "Replace": {SOP_INSTANCE_UID: uid}, "Force": True}
+        return self._rest.ask_bytes(f"/instances/{instance.id}/modify", body, SECONDS)
+
+
+def request(alteration: Alteration, transcode: str) -> dict[str, Any]:
+    """What Orthanc is asked for: what the rule says, but for UIDs and the PatientID, which become pseudonyms later."""
+    spec = alteration.spec
+    kept, removed, replaced = spec.get("Keep"), spec.get("Remove"), spec.get("Replace")
+    names = [by_number(str(name)) for name in (kept if isinstance(kept, list) else []) if kind_of(str(name)) is None]
+    values = {
+        by_number(str(name)): value if isinstance(value, list) else str(value)
+        for name, value in (replaced if isinstance(replaced, dict) else {}).items()
+    }
+    if alteration.anonymous:  # else Orthanc makes up one for each instance
+        values.setdefault(PATIENT_ID, "Anonymized")
+    body: dict[str, Any] = {key: spec[key] for key in PASSED_ON if key in spec}
+    body |= {
+        "Keep": [name for name in names if name != PATIENT_ID],
+        "Remove": [by_number(str(name)) for name in (removed if isinstance(removed, list) else [])],
+        "Replace": values,
+        "Force": True,
+    }
+    return body | ({"Transcode": transcode} if transcode else {})
