@@ -7,30 +7,34 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 INSTALL_DEBIAN := .ci/install-debian-packages
 ORTHANC_PACKAGES := $(if $(ORTHANC_BINARY),,orthanc) $(if $(ORTHANC_PLUGINS),,orthanc-python)
+POSTGRES_PACKAGES := postgresql $(if $(ORTHANC_PLUGINS),,orthanc-postgresql)
 
 WEB := plugin/web/vendor/import-map.json
 # The time that is written into the package: that of the last commit, or for sources without history a fixed one.
 EPOCH = $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null),1767225600)
 
-.PHONY: help setup orthanc web browser run wheel chaos test test-unit test-integration screenshots lint clean
+.PHONY: help setup orthanc postgresql web browser run wheel chaos test test-unit test-postgresql test-integration screenshots lint clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
-setup: $(VENV)/.tests-ready web browser | orthanc ## Install what is missing, for running and for the tests
+setup: $(VENV)/.tests-ready web browser | orthanc postgresql ## Install what is missing, for running and for the tests
 
 web: $(WEB) ## Fetch the modules of the web page into plugin/web/vendor
 
 run: $(VENV)/.run-ready web | orthanc ## Start the router and two destinations and send a study; ONCE=1 ends by itself
 	@PYTHONPATH=integration $(BIN)/python demo/run.py
 
-test: lint test-unit test-integration ## Everything
+test: lint test-unit test-postgresql test-integration ## Everything
 
 test-unit: $(VENV)/.tests-ready ## The fast tests, without Orthanc
 	$(BIN)/pytest -q tests
 
-test-integration: $(VENV)/.tests-ready web browser | orthanc ## The tests with real Orthancs
+test-postgresql: $(VENV)/.tests-ready | postgresql ## Those of the fast tests that have a database, on PostgreSQL
+	$(BIN)/pytest -q tests --database postgresql
+
+test-integration: $(VENV)/.tests-ready web browser | orthanc postgresql ## The tests with real Orthancs
 	$(BIN)/pytest -q integration
 
 # The same sources make the same file, byte for byte, with the same version of setuptools.
@@ -58,6 +62,9 @@ clean: ## Remove what was made here: the environment, fetched modules, the data 
 
 orthanc:
 	@$(INSTALL_DEBIAN) $(ORTHANC_PACKAGES)
+
+postgresql:
+	@$(INSTALL_DEBIAN) $(POSTGRES_PACKAGES)
 
 browser:
 	@$(INSTALL_DEBIAN) chromium

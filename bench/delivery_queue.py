@@ -98,7 +98,7 @@ def idling(store: Store) -> dict[str, float]:
 
 def ledger_size(folder: Path, studies: int = 400, instances: int = 500) -> float:
     """Bytes on disk for each instance that one destination has."""
-    store = open_store(folder / "ledger.db", "bench")
+    store = open_store(folder / "ledger.db", "bench", time.time)
     empty = (folder / "ledger.db").stat().st_size
     for number in range(studies):
         study = f"{number:08x}-11111111-22222222-33333333-44444444"
@@ -117,7 +117,7 @@ def main() -> None:
     waiting = parser.parse_args().waiting
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        store = open_store(folder / "router.db", "bench")
+        store = open_store(folder / "router.db", "bench", time.time)
         filling: list[float] = []
         with session(store.database):  # as the dispatcher's thread has it
             with timed(filling):

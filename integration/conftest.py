@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Servers that a test starts through a fixture, end with it; when it fails, their logs are in the report."""
 
+import os
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from support.browser import Watched, running_chromium
 from support.latency_proxy import LatencyProxy
 from support.network import DicomNode
 from support.orthanc import Orthanc
+from support.postgres_server import PostgresServer
 from support.router import Router
 from support.scripted_scp import ScriptedScp
 
@@ -61,11 +63,29 @@ def start_orthanc(tmp_path: Path, orthancs: list[Orthanc]) -> Callable[..., Orth
     return start
 
 
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server for all tests."""
+    made = PostgresServer()
+    yield made
+    made.close()
+
+
 @pytest.fixture
-def start_router(tmp_path: Path, orthancs: list[Orthanc]) -> Callable[..., Router]:
+def new_database(request: pytest.FixtureRequest) -> Callable[[], str]:
+    """The address of a new side database for each router: with `ROUTER_DATABASE=postgresql://` in our own server."""
+    if not os.environ.get("ROUTER_DATABASE", "").startswith("postgresql:"):
+        return lambda: ""
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return lambda: server.url(server.database())
+
+
+@pytest.fixture
+def start_router(tmp_path: Path, orthancs: list[Orthanc], new_database: Callable[[], str]) -> Callable[..., Router]:
     """`start_router({"ARCHIVE": archive.node})`: the router, running; further arguments as of `Router`."""
 
     def start(destinations: dict[str, DicomNode] | None = None, **arguments: Any) -> Router:
+        arguments.setdefault("database", new_database())
         router = Router(tmp_path / str(arguments.get("aet", "ROUTER")), destinations, **arguments)
         orthancs.append(router)
         router.start()

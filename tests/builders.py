@@ -67,6 +67,13 @@ def claimed(store: Store, study: str = "study", *, lease: str = "lease", at: flo
     return delivery
 
 
+def take_over(store: Store, now: float) -> list[int]:
+    """As after a restart: what this owner was sending, and what dead ones left, is retried. Answers the deliveries."""
+    adopted = store.queue.adopt(now, restarted=True) + store.queue.adopt(now)
+    store.queue.retry(adopted, now)
+    return [delivery.id for delivery in adopted]
+
+
 def found(store: Store, delivery_id: int) -> Delivery:
     """The delivery as it stands."""
     delivery = store.history.get(delivery_id)
@@ -109,13 +116,24 @@ def fill(store: Store, first: int, count: int, status: Status = Status.SCHEDULED
     left = [each for each in schema.Delivery._meta.sorted_field_names if each not in given | {"id"}]
     empty = [None if getattr(schema.Delivery, each).null else "" for each in left]
     columns = [*values, *numbers, *names, *nothing, *left]
-    chosen = [*["?"] * len(values), "? - i", "? - i", "'s' || i", "'s' || i", *["0"] * len(nothing), *["?"] * len(left)]
+    text = [f"CAST(? AS {_type(each)})" for each in values]
+    zeros = [f"CAST(0 AS {_type(each)})" for each in nothing]
+    given_empty = [f"CAST(? AS {_type(each)})" for each in left]
+    chosen = [*text, "? - i", "? - i", "'s' || i", "'s' || i", *zeros, *given_empty]
     made = (
-        "WITH RECURSIVE n(i) AS (SELECT ? UNION ALL SELECT i + 1 FROM n WHERE i + 1 < ?) "
+        "WITH RECURSIVE n(i) AS (SELECT CAST(? AS BIGINT) UNION ALL SELECT i + 1 FROM n WHERE i + 1 < ?) "
         f"INSERT INTO delivery ({', '.join(columns)}) SELECT {', '.join(chosen)} FROM n"
     )
     with transaction(store.database):
+        made = made.replace("?", str(store.database.param))
         store.database.execute_sql(made, (first, first + count, *values.values(), NOW, NOW, *empty))
+
+
+def _type(column: str) -> str:
+    """The SQL type of a column of the deliveries; SQLite has no boolean, and takes the number as it is."""
+    return {"BOOL": "BOOLEAN", "TEXT": "TEXT", "DOUBLE": "DOUBLE PRECISION"}.get(
+        getattr(schema.Delivery, column).field_type, "BIGINT"
+    )
 
 
 def destination(name: str = ARCHIVE, **changes: Any) -> Destination:

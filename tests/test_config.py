@@ -221,7 +221,6 @@ def test_two_rules_of_one_name_are_refused() -> None:
 @pytest.mark.parametrize(
     ("section", "path"),
     [
-        ({"Database": "postgresql://u:p@h/db"}, "Router.Database"),
         ({"Destinations": {"A": {"Peer": "research"}}}, "Router.Destinations.A.Peer"),
         ({"Destinations": {"A": {"DicomWeb": "cloud"}}}, "Router.Destinations.A.DicomWeb"),
         ({"Destinations": {"A": {"Modality": "ARCHIVE", "Bandwidth": "1MB/s"}}}, "Router.Destinations.A.Bandwidth"),

@@ -17,10 +17,10 @@ from dicom_router.store.database import (
     SCHEMA_VERSION,
     NewerSchemaError,
     StoreError,
-    open_sqlite,
     session,
     transaction,
 )
+from dicom_router.store.sqlite import open_sqlite
 from dicom_router.store.store import Store, open_store
 
 
@@ -48,8 +48,8 @@ def test_it_writes_ahead(tmp_path: Path) -> None:
 
 
 def test_opening_again_keeps_what_is_there(tmp_path: Path) -> None:
-    made = enqueued(open_store(tmp_path / "router.db", "here"))
-    assert found(open_store(tmp_path / "router.db", "here"), made).created_at == NOW
+    made = enqueued(open_store(tmp_path / "router.db", "here", lambda: NOW))
+    assert found(open_store(tmp_path / "router.db", "here", lambda: NOW), made).created_at == NOW
 
 
 def test_there_is_a_migration_for_every_version() -> None:
@@ -58,7 +58,7 @@ def test_there_is_a_migration_for_every_version() -> None:
 
 def test_an_older_database_is_brought_forward_step_by_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "router.db"
-    made = enqueued(open_store(path, "here"))
+    made = enqueued(open_store(path, "here", lambda: NOW))
     steps: list[str] = []
 
     def next_version(database: peewee.SqliteDatabase) -> None:
@@ -70,11 +70,11 @@ def test_an_older_database_is_brought_forward_step_by_step(tmp_path: Path, monke
 
     monkeypatch.setattr(database_module, "MIGRATIONS", (*MIGRATIONS, next_version, the_one_after))
     monkeypatch.setattr(database_module, "SCHEMA_VERSION", SCHEMA_VERSION + 2)
-    store = open_store(path, "here")
+    store = open_store(path, "here", lambda: NOW)
     assert steps == ["next", "the one after"]
     assert version(path) == [(str(SCHEMA_VERSION + 2),)]
     assert found(store, made).created_at == NOW
-    open_store(path, "here")
+    open_store(path, "here", lambda: NOW)
     assert steps == ["next", "the one after"]
 
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 import peewee
 import pytest
 
-from builders import ARCHIVE, BROKEN, NOT_UNDERSTOOD, NOW, claimed, ended, enqueued, found, new_delivery
+from builders import ARCHIVE, BROKEN, NOT_UNDERSTOOD, NOW, claimed, ended, enqueued, found, new_delivery, take_over
 from dicom_router.deliveries.alternates import Alternates
 from dicom_router.deliveries.delivery import (
     FINAL,
@@ -127,7 +127,7 @@ METHODS: dict[Event, list[Act]] = {
         lambda store, each: store.queue.fail(each, NOT_UNDERSTOOD, 2, 1, None, NOW),
     ],
     Event.DEFER: [lambda store, each: store.queue.defer(each, Reason.PAUSED, NOW, 0, 0, NOW)],
-    Event.OWNER_LOST: [lambda store, _: store.queue.take_over(NOW)],
+    Event.OWNER_LOST: [lambda store, _: take_over(store, NOW)],
     Event.CANCEL: [lambda store, each: store.queue.cancel(each.id, NOW)],
     Event.FAIL_OVER: [lambda store, each: store.failover.fail_over(each, NOW)],
     Event.MOVE: [lambda store, each: store.failover.move(each, new_delivery(destination="SECOND"), NOW)],

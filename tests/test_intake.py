@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dicom_router.intake import SAFETY_POLL_SECONDS, Intake
+from dicom_router.intake import KEEP_SECONDS, SAFETY_POLL_SECONDS, Intake, IntakeThread, Tenure
 from dicom_router.orthanc_rest import OrthancError
 from dicom_router.settling import GRACE_SECONDS, RETRY_SECONDS
+from dicom_router.store.database import LOST
 from dicom_router.store.journal import Position
+from dicom_router.store.roles import NotOursError
 from fakes.orthanc import FakeOrthanc, unreachable
 
 STABLE_AGE = 60.0
@@ -34,6 +36,7 @@ class World:
     crash_in: int | None = None  # steps until kill -9
     logged: list[str] = field(default_factory=list)
     triggers: frozenset[str] = frozenset()
+    tenure: Tenure | None = None  # there are several Orthancs
     intake: Any = None
 
     # The Positions of the intake, and its LookAt
@@ -85,7 +88,16 @@ class World:
     # What a test does
 
     def start(self) -> None:
-        self.intake = Intake(self, self, self, self.look_at, STABLE_AGE, self.logged.append, lambda: self.triggers)  # type: ignore[arg-type]
+        self.intake = Intake(
+            self,  # type: ignore[arg-type]
+            self,
+            self,
+            self.look_at,
+            STABLE_AGE,
+            self.logged.append,
+            lambda: self.triggers,
+            self.tenure,
+        )
         self.intake.begin(self.now)
 
     def poll(self) -> float:
@@ -326,6 +338,165 @@ def test_instances_that_could_not_be_mapped_are_mapped_later(world: World) -> No
     world.orthanc.failures.clear()
     world.settle()
     assert world.settled("s")
+
+
+# --- several Orthancs over one index ---------------------------------------------------------------------------------
+
+
+class FakeRole:
+    """A task that this Orthanc has, or another one."""
+
+    def __init__(self) -> None:
+        self.term = 1
+        self.ours = True
+
+    def hold(self, _now: float) -> int | None:
+        return self.term if self.ours else None
+
+    def leave(self) -> None:
+        self.ours = False
+
+    def another_had_it(self) -> None:
+        self.term += 1
+
+
+@pytest.fixture
+def role() -> FakeRole:
+    return FakeRole()
+
+
+@pytest.fixture
+def shared(role: FakeRole) -> World:
+    made = World()
+    made.tenure = Tenure(role, lambda: made.now)
+    made.tenure.begin()
+    made.start()
+    return made
+
+
+def hide(world: World, *kinds: str) -> list[dict[str, Any]]:
+    """Rows of transactions that have not ended, though later ones have."""
+    hidden = [row for row in world.orthanc.changes if row["ChangeType"] in kinds]
+    world.orthanc.changes = [row for row in world.orthanc.changes if row["ChangeType"] not in kinds]
+    return hidden
+
+
+def appear(world: World, hidden: list[dict[str, Any]]) -> None:
+    world.orthanc.changes = sorted([*world.orthanc.changes, *hidden], key=lambda row: row["Seq"])
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_row_that_appears_among_those_read_before_is_not_missed(shared: World, restarted: bool) -> None:
+    shared.orthanc.receive("s")
+    shared.orthanc.stable("s")
+    hidden = hide(shared, "NewInstance", "StableStudy")
+    shared.orthanc.receive("later")
+    shared.poll()
+    assert shared.studies() == []
+    if restarted:
+        shared.start()
+    appear(shared, hidden)
+    shared.poll()
+    assert shared.studies() == ["s"]
+    shared.poll()
+    assert shared.studies() == ["s"]
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_an_instance_that_appears_late_is_settled_by_the_own_timer(shared: World, restarted: bool) -> None:
+    shared.orthanc.receive("s")
+    hidden = hide(shared, "NewInstance")
+    shared.orthanc.receive("later")
+    shared.poll()
+    appear(shared, hidden)
+    shared.poll()
+    shared.orthanc.restart()
+    if restarted:
+        shared.start()
+    shared.settle()
+    assert shared.settled("s")
+    assert shared.settled("later")
+
+
+def test_what_never_appears_holds_nothing_back(shared: World) -> None:
+    shared.orthanc.receive("given-up")
+    hide(shared, "NewInstance")
+    shared.orthanc.receive("s")
+    shared.orthanc.stable("s")
+    shared.poll()
+    assert shared.studies() == ["s"]
+    shared.settle()
+    assert shared.kept is not None
+    assert shared.kept.settled_seq == shared.kept.seq == shared.orthanc.last
+
+
+def test_a_study_that_another_orthanc_receives_is_not_looked_at_in_the_middle(shared: World) -> None:
+    shared.orthanc.receive("s")
+    shared.orthanc.restart()  # this Orthanc does not receive it, and so calls it stable
+    for _ in range(5):
+        shared.wait()
+        assert shared.looks == []
+        shared.orthanc.receive("s")
+        shared.orthanc.restart()
+    shared.settle()
+    assert shared.settled("s")
+    assert shared.studies() == ["s"]
+
+
+def test_one_who_lost_the_task_in_a_long_round_stops_reading(shared: World, role: FakeRole) -> None:
+    shared.orthanc.receive("s")
+    shared.orthanc.stable("s")
+    role.another_had_it()
+    shared.now += KEEP_SECONDS + 1
+    with pytest.raises(NotOursError):
+        shared.poll()
+    assert shared.looks == []
+
+
+def rounds(world: World) -> IntakeThread:
+    return IntakeThread(world.intake, lambda: world.now, world.logged.append, world.tenure)
+
+
+def test_while_another_has_the_task_nothing_is_read(shared: World, role: FakeRole) -> None:
+    thread = rounds(shared)
+    role.ours = False
+    shared.orthanc.receive("s")
+    shared.orthanc.stable("s")
+    asked = len(shared.orthanc.calls)
+    thread._round()
+    assert (shared.looks, len(shared.orthanc.calls)) == ([], asked)
+    role.ours = True
+    thread._round()
+    assert shared.studies() == ["s"]
+
+
+def test_who_takes_over_begins_where_the_other_one_was(shared: World, role: FakeRole) -> None:
+    thread = rounds(shared)
+    thread._round()
+    shared.orthanc.receive("s")
+    shared.orthanc.stable("s")
+    role.another_had_it()
+    shared.kept = Position(shared.orthanc.last, shared.orthanc.last, "20261122T050000")
+    thread._round()
+    assert shared.looks == []
+
+
+def test_after_the_database_was_lost_reading_begins_anew(shared: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    thread = rounds(shared)
+    thread._round()
+    shared.orthanc.receive("s")
+    shared.orthanc.stable("s")
+
+    def lost(*_: object) -> set[str]:
+        raise LOST[0]("the server closed the connection")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shared.intake, "_look_at", lost)
+        thread._round()
+        thread._round()
+    assert len([line for line in shared.logged if "database does not answer" in line]) == 1
+    thread._round()
+    assert shared.studies() == ["s"]
 
 
 # --- a change log that is not what it was ----------------------------------------------------------------------------

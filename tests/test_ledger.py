@@ -164,6 +164,9 @@ def test_splitting_and_joining_fingerprints_is_the_same(data: bytes) -> None:
 
 
 def file_bytes(store: Store) -> int:
+    if store.shared:
+        store.database.execute_sql("VACUUM FULL ledger")
+        return int(store.database.execute_sql("SELECT pg_total_relation_size('ledger')").fetchone()[0])
     for pragma in ("VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
         store.database.execute_sql(pragma)
     return Path(str(store.database.database)).stat().st_size

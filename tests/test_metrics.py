@@ -4,12 +4,13 @@
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from builders import ARCHIVE, DEAD, NOW, claimed, configured, ended, enqueued, fill, new_delivery
+from builders import ARCHIVE, DEAD, NOW, claimed, configured, ended, enqueued, fill, new_delivery, take_over
 from conftest import OpenStore
 from dicom_router.api.http import ROOT
 from dicom_router.deliveries.delivery import Reason, Status
@@ -19,8 +20,8 @@ from dicom_router.metrics import CONTENT_TYPE
 from dicom_router.orthanc_host import Request
 from dicom_router.orthanc_rest import OrthancError, OrthancRest
 from dicom_router.problems import Problem
-from dicom_router.store.database import open_sqlite, session
 from dicom_router.store.journal import NewDecision, Position
+from dicom_router.store.sqlite import open_sqlite, session
 from dicom_router.store.store import Store
 from dicom_router.store.tallies import OpenDeliveries, Tallies
 from rest_client import Client
@@ -81,7 +82,7 @@ def test_deliveries_that_were_moved_handed_on_or_lost_to_a_cancel_are_counted(cl
     assert store.failover.move(moved, new_delivery("moved", "WORKSTATION"), NOW) is not None
     lost = claimed(store, "lost")
     store.queue.cancel(lost.id, NOW)
-    store.queue.take_over(NOW)
+    take_over(store, NOW)
     assert scrape(client)["deliveries_total"] == {of_archive(rule="all CT", status="Canceled"): 2}
 
 
@@ -259,7 +260,7 @@ def test_a_count_is_taken_back_with_what_it_counts(store: Store) -> None:
 
 def test_what_has_ended_costs_a_scrape_nothing(tmp_path: Path) -> None:
     """The open deliveries are read from an index that holds nothing else; everything else has been counted before."""
-    store = Store(open_sqlite(tmp_path / "router.db"), "here")
+    store = Store(open_sqlite(tmp_path / "router.db"), "here", lambda: NOW)
     fill(store, 0, 5000, Status.COMPLETED)
     fill(store, 5000, 10)
     asked: list[str] = []
@@ -277,7 +278,7 @@ def test_waiting_deliveries_are_not_counted_again_within_a_moment(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     times = iter([0.0, 1.0, 5.0, 21.0, 21.5])  # counting takes a second, and rests twenty
-    monkeypatch.setattr("dicom_router.api.metrics.time.monotonic", lambda: next(times))
+    monkeypatch.setattr("dicom_router.api.metrics.time", SimpleNamespace(monotonic=lambda: next(times)))
     counted = []
 
     def count(_: Tallies) -> list[OpenDeliveries]:

@@ -21,6 +21,7 @@ from builders import (
     found,
     instance,
     new_delivery,
+    take_over,
 )
 from conftest import OpenStore
 from dicom_router.deliveries.delivery import FINAL, IllegalTransitionError, Priority, Reason, Status
@@ -292,7 +293,7 @@ def test_a_lost_lease_writes_nothing(open_store: OpenStore, write: object, since
     here, there = open_store("here"), open_store("there")
     old = claimed(here)
     later = NOW + LEASE + 1
-    there.queue.take_over(later)
+    take_over(there, later)
     if since != "taken over":
         again = there.queue.claim(ARCHIVE, "lease-there", later)
         assert again is not None
@@ -320,7 +321,7 @@ def test_an_attempt_is_closed_only_once(store: Store) -> None:
 def test_after_a_restart_the_own_deliveries_are_retried_at_once(open_store: OpenStore) -> None:
     delivery = claimed(open_store("here"))
     restarted = open_store("here")
-    assert restarted.queue.take_over(NOW + 1) == [delivery.id]
+    assert take_over(restarted, NOW + 1) == [delivery.id]
     after = found(restarted, delivery.id)
     assert (after.status, after.error_code, after.attempts) == (Status.RETRYING, "Interrupted", 1)
     assert claim_all(restarted, now=NOW + 1) == ["study"]
@@ -332,15 +333,15 @@ def test_what_another_living_router_sends_is_left_alone(open_store: OpenStore) -
     here, there = open_store("here"), open_store("there")
     delivery = claimed(here)
     here.queue.renew_leases([delivery.lease], NOW + 50)
-    assert there.queue.take_over(NOW + LEASE + 40) == []
+    assert take_over(there, NOW + LEASE + 40) == []
     assert found(here, delivery.id).status is Status.SENDING
 
 
 def test_what_a_dead_router_sent_is_taken_over(open_store: OpenStore) -> None:
     here, there = open_store("here"), open_store("there")
     delivery = claimed(here)
-    assert there.queue.take_over(NOW + LEASE - 1) == []
-    assert there.queue.take_over(NOW + LEASE + 1) == [delivery.id]
+    assert take_over(there, NOW + LEASE - 1) == []
+    assert take_over(there, NOW + LEASE + 1) == [delivery.id]
     again = there.queue.claim(ARCHIVE, "lease-there", NOW + LEASE + 1)
     assert again is not None
     assert (again.owner, again.attempts) == ("there", 2)
@@ -350,7 +351,7 @@ def test_taking_over_leaves_what_waits_and_what_ended(store: Store) -> None:
     waiting = enqueued(store, "waits")
     done = ended(store, Status.COMPLETED, "done", destination="WORKSTATION")
     before = [rows_of(store, waiting), rows_of(store, done.id)]
-    assert store.queue.take_over(NOW + 1) == []
+    assert take_over(store, NOW + 1) == []
     assert [rows_of(store, waiting), rows_of(store, done.id)] == before
 
 
@@ -397,7 +398,7 @@ def test_success_wins_over_cancel(store: Store) -> None:
 def test_a_cancel_that_was_asked_for_outlives_a_restart(store: Store) -> None:
     delivery = claimed(store)
     store.queue.cancel(delivery.id, NOW)
-    store.queue.take_over(NOW + 1)
+    take_over(store, NOW + 1)
     after = found(store, delivery.id)
     assert (after.status, after.completed_at, after.reason) == (Status.CANCELED, NOW + 1, "")
     assert claim_all(store) == []
@@ -455,7 +456,7 @@ LOOP: dict[str, Callable[[Store], object]] = {
     "urgent_ready": lambda store: store.queue.urgent_ready(ARCHIVE),
     "claim": lambda store: store.queue.claim(ARCHIVE, "lease", NOW),
     "enqueue": lambda store: store.queue.enqueue(new_delivery("another"), NOW),
-    "take_over": lambda store: store.queue.take_over(NOW),
+    "take_over": lambda store: take_over(store, NOW),
     "renew_leases": lambda store: store.queue.renew_leases(["lease"], NOW),
     "failover.due": lambda store: store.failover.due(NOW),
     "failover.next_due": lambda store: store.failover.next_due(),
@@ -464,8 +465,9 @@ LOOP: dict[str, Callable[[Store], object]] = {
 
 @pytest.mark.parametrize("name", LOOP)
 def test_no_question_of_the_loop_reads_the_whole_queue_or_history(
-    store: Store, name: str, monkeypatch: pytest.MonkeyPatch
+    sqlite_store: Store, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    store = sqlite_store
     claimed(store, "busy")
     fill(store, 0, 500)
     fill(store, 1000, 500, Status.COMPLETED)
@@ -499,7 +501,8 @@ def steps_of(store: Store, work: Callable[[], object]) -> int:
     return counted
 
 
-def test_the_loop_costs_as_much_among_20000_deliveries_as_among_200(store: Store) -> None:
+def test_the_loop_costs_as_much_among_20000_deliveries_as_among_200(sqlite_store: Store) -> None:
+    store = sqlite_store
     claimed(store, "busy")
     fill(store, 0, 200)
     few = {name: steps_of(store, lambda work=work: work(store)) for name, work in LOOP.items()}

@@ -9,10 +9,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from builders import BROKEN, BUSY, NOT_UNDERSTOOD, NOW, new_delivery
+from builders import BROKEN, BUSY, NOT_UNDERSTOOD, NOW, new_delivery, take_over
 from dicom_router.deliveries.delivery import Delivery, IllegalTransitionError, Priority, Reason, Status
 from dicom_router.store import schema
-from dicom_router.store.database import open_sqlite
+from dicom_router.store.sqlite import open_sqlite
 from dicom_router.store.store import Store
 
 OWNERS = ("here", "there")
@@ -60,7 +60,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory()
         self.database = open_sqlite(Path(self.folder.name) / "router.db")
         self.database.connect(reuse_if_open=True)
-        self.stores = {owner: Store(self.database, owner) for owner in OWNERS}
+        self.stores = {owner: Store(self.database, owner, lambda: self.now) for owner in OWNERS}
         self.expected: dict[int, Expected] = {}
         self.lost: list[tuple[str, Delivery]] = []
         self.now = NOW
@@ -187,7 +187,7 @@ class QueueMachine(RuleBasedStateMachine):
     def take_over(self, owner: str) -> None:
         """The owner was restarted, or looks for what the other left."""
         gone = [each for each in self.sending() if each.owner == owner or each.lease_until < self.now]
-        assert sorted(self.stores[owner].queue.take_over(self.now)) == sorted(each.id for each in gone)
+        assert sorted(take_over(self.stores[owner], self.now)) == sorted(each.id for each in gone)
         for each in gone:
             self.lost.append((each.owner, _claim(each)))
             each.become(Status.CANCELED if each.cancel else Status.RETRYING)

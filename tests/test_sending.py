@@ -15,6 +15,7 @@ from builders import (
     BUSY,
     DEAD,
     NOT_UNDERSTOOD,
+    NOW,
     STRANGER,
     UNSUPPORTED,
     claimed,
@@ -34,13 +35,13 @@ from dicom_router.dispatch.sending import (
     Chunk,
     Sending,
 )
-from dicom_router.store.database import open_sqlite
+from dicom_router.store.sqlite import open_sqlite
 from dicom_router.store.store import Store
 
 
 @pytest.fixture(scope="module")
 def delivery(tmp_path_factory: pytest.TempPathFactory) -> Delivery:
-    return claimed(Store(open_sqlite(tmp_path_factory.mktemp("store") / "router.db"), "here"))
+    return claimed(Store(open_sqlite(tmp_path_factory.mktemp("store") / "router.db"), "here", lambda: NOW))
 
 
 def sending(delivery: Delivery, instances: Sequence[Instance]) -> Sending:

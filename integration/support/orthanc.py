@@ -28,9 +28,14 @@ def orthanc_binary() -> str:
     return os.environ.get("ORTHANC_BINARY") or shutil.which("Orthanc") or "/usr/sbin/Orthanc"
 
 
+def plugin_file(name: str) -> Path:
+    """A plugin of Orthanc, alone: given a folder, Orthanc would load every plugin in it."""
+    return Path(os.environ.get("ORTHANC_PLUGINS") or "/usr/share/orthanc/plugins") / name
+
+
 def python_plugin() -> Path:
-    """Orthanc's Python plugin, alone: given a folder, Orthanc would load every plugin in it."""
-    plugin = Path(os.environ.get("ORTHANC_PLUGINS") or "/usr/share/orthanc/plugins") / "libOrthancPython.so"
+    """Orthanc's Python plugin."""
+    plugin = plugin_file("libOrthancPython.so")
     assert plugin.exists(), f"{plugin} is missing (Debian's package is orthanc-python); Orthanc would start without it"
     return plugin
 

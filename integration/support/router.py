@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """A real Orthanc with the router in it."""
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ class Router(Orthanc):
     """The router with `destinations` (name to node) as its DicomModalities.
 
     `rules`: by default one that sends everything to all of them. `section`: merged over the "Router" section.
+    `database`: the address of the side database, "" for the one beside the index.
     """
 
     def __init__(
@@ -35,12 +35,13 @@ class Router(Orthanc):
         section: dict[str, Any] | None = None,
         config: dict[str, Any] | None = None,
         aet: str = "ROUTER",
+        database: str = "",
     ) -> None:
         destinations = destinations or {}
         everything = {"Name": "everything", "Match": {}, "Send": list(destinations)}
         router: dict[str, Any] = {
             "Enable": True,
-            "Database": os.environ.get("ROUTER_DATABASE", ""),
+            "Database": database,
             "Destinations": {name: {"Modality": name} for name in destinations},
             "Rules": ([everything] if destinations else []) if rules is None else rules,
             "Retry": FAST_RETRY,
@@ -52,6 +53,7 @@ class Router(Orthanc):
             "Router": merge(router, section or {}),
         }
         super().__init__(folder, aet, merge(own, config or {}))
+        self.environment["ROUTER_DATABASE"] = ""  # what the tests were told holds for their own databases
 
     def router_get(self, path: str) -> Any:
         """`router_get("/status")` is GET /router/status."""

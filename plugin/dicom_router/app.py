@@ -25,14 +25,16 @@ from dicom_router.destination import Kind
 from dicom_router.dispatch.breaker import Breaker
 from dicom_router.dispatch.dispatcher import Dispatcher
 from dicom_router.dispatch.outside import Outside
+from dicom_router.following import FollowingThread
 from dicom_router.global_properties import FIRST_START
 from dicom_router.index_mark import IndexMark
-from dicom_router.intake import Intake, IntakeThread
+from dicom_router.intake import Intake, IntakeThread, Tenure
 from dicom_router.listings import Listings
-from dicom_router.location import SQLITE, database_path, owner
+from dicom_router.location import database_place, owner, told_place
 from dicom_router.messengers.mail import MailMessenger
 from dicom_router.messengers.messenger import Messenger
 from dicom_router.messengers.webhook import WebhookMessenger
+from dicom_router.opening import OpeningThread
 from dicom_router.orthanc_host import Change, OrthancHost, Request, Response
 from dicom_router.orthanc_rest import HttpRest, OrthancError, SdkRest, connect
 from dicom_router.problems import Problem
@@ -41,7 +43,7 @@ from dicom_router.rendering.renderer import Renderer
 from dicom_router.retention import HousekeepingThread, Retention
 from dicom_router.routing import Routed, Routing
 from dicom_router.rules.shelf import RuleShelf
-from dicom_router.store.database import StoreError
+from dicom_router.store.database import LOST, StoreError, UnreachableError
 from dicom_router.store.journal import Position
 from dicom_router.store.store import Store, open_store
 from dicom_router.transports.by_kind import TransportsByKind
@@ -84,6 +86,8 @@ class Router:
         self._cleanup: CleanupThread | None = None
         self._alerts: list[AlertThread] = []
         self._makeshift: TemporaryDirectory[str] | None = None
+        self._following: FollowingThread | None = None
+        self._opening: OpeningThread | None = None
 
     # Called by Orthanc
 
@@ -128,17 +132,43 @@ class Router:
         self._services.orthanc_version = str(self._rest.get("/system")["Version"])
         self._learn_queries(self._rest)
         try:
-            store = self._open_store()
+            self._open_and_run()
         except StoreError as problem:
             self._suspend(Problem("Router.Database", str(problem)))
             self._remember_first_start()
-            return
+            if isinstance(problem, UnreachableError):
+                self._opening = OpeningThread(partial(self._open_again, self._services.problems[-1]))
+                self._opening.start()
+
+    def _open_and_run(self) -> None:
+        """Begin with what is wrong with the configuration, or with nothing. Raises StoreError."""
+        store = self._open_store()
+        try:
+            store.begin()
+            self._begin_at_first_start(store)
+        except LOST as problem:
+            raise UnreachableError(f"The router's database does not answer any more: {problem}") from problem
         self._services.store = store
-        self._begin_at_first_start(store)
+        self._services.clock = store.clock
         if self._services.problems:
             self._tell_suspended()
-            return
-        self._run(store, self._rest)
+        elif self._rest is not None:
+            self._run(store, self._rest)
+
+    def _open_again(self, told: Problem) -> bool:
+        """The server of the database did not answer at the start, as `told`. True once it does."""
+        self._services.problems.remove(told)
+        try:
+            self._open_and_run()
+        except UnreachableError:
+            self._services.problems.append(told)
+            return False
+        except Exception as problem:  # noqa: BLE001 - nobody else would tell
+            self._suspend(Problem("Router.Database", f"The router could not begin: {problem}"))
+        for thread in self._alerts:  # they have a makeshift database so far
+            thread.stop()
+        self._start_alerts()
+        return True
 
     def _learn_queries(self, rest: HttpRest | SdkRest) -> None:
         try:
@@ -150,15 +180,13 @@ class Router:
             )
 
     def _open_store(self) -> Store:
-        wanted = self._settings.database
-        raw = self._configuration.get("Router")
-        if not wanted and self._services.problems and isinstance(raw, dict):
-            # The rest of the section may be wrong: the place of the database is still where it was.
-            told = raw.get("Database")
-            wanted = told if isinstance(told, str) and told.startswith(SQLITE) else ""
-        path = database_path(wanted, self._configuration, self._host.configuration_file())
-        self._services.database_name = f"SQLite {path.name}"
-        return open_store(path, self._owner())
+        wanted = self._settings.database or told_place(self._configuration)
+        try:
+            place = database_place(wanted, self._configuration, self._host.configuration_file())
+        except ValueError as problem:
+            raise StoreError(f"The address of the database {problem}") from None
+        self._services.database_name = f"SQLite {place.name}" if isinstance(place, Path) else str(place)
+        return open_store(place, self._owner(), time.time)
 
     def _owner(self) -> str:
         return owner(self._configuration, self._host.server_identifier())
@@ -180,13 +208,17 @@ class Router:
             listings,
             self._services.destinations,
             self._services.shelf.all,
-            time.time,
+            store.clock,
             self._settings.time_zone,
             patient_data=self._settings.patient_data,
         )
-        cleanup = Cleanup(store, rest, self._services.destinations, time.time, self._log)
+        tenure = Tenure(store.reader, store.clock) if store.reader else None
+        ours = (lambda: tenure.ours) if tenure else (lambda: True)
+        cleanup = Cleanup(store, rest, self._services.destinations, store.clock, self._log, ours)
         self._cleanup = CleanupThread(cleanup, store, self._log)
-        outside = Outside(transport, rest, routing.effective, routing.opens, self._cleanup.ring, self._log, listings)
+        outside = Outside(
+            transport, rest, routing.effective, routing.opens, self._cleanup.ring, self._log, listings, store.clock
+        )
         self._services.load_rules()
         dispatcher = Dispatcher(
             store.database,
@@ -199,25 +231,31 @@ class Router:
             outside,
         )
         self._services.engine = Engine(routing, dispatcher, transport)
-        self._services.backfill = Backfill(routing, time.time, dispatcher.ring, self._log)
+        self._services.backfill = Backfill(routing, store.clock, dispatcher.ring, self._log)
         intake = Intake(
             rest,
             store.journal,
-            IndexMark(self._host),
+            IndexMark(self._host, store.marks if store.shared else None),
             self._look_at,
             self._stable_age(),
             self._log,
             self._services.shelf.triggers,
+            tenure,
         )
         self._dispatcher = dispatcher
-        self._intake = IntakeThread(intake, time.monotonic, self._log)
-        retention = Retention(store, rest, self._settings.history, time.time)
+        self._intake = IntakeThread(intake, time.monotonic, self._log, tenure)
+        retention = Retention(store, rest, self._settings.history, store.clock)
         self._housekeeping = HousekeepingThread(retention, store, partial(self._recycling, store, rest), self._log)
         self._services.live_warning = self._recycling_warning
         dispatcher.start()
         self._intake.start()
         self._housekeeping.start()
         self._cleanup.start()
+        if store.shared:
+            self._following = FollowingThread(
+                store, self._services.load_rules, dispatcher.cancel_asked, dispatcher.ring, self._log
+            )
+            self._following.start()
         self._log(f"routing runs with {len(self._services.shelf.all())} rules")
 
     def _start_alerts(self) -> None:
@@ -253,7 +291,7 @@ class Router:
     def _makeshift_store(self) -> Store:
         """Without the router's database, that routing is suspended is told at each start."""
         self._makeshift = TemporaryDirectory(prefix="dicom-router-")
-        return open_store(Path(self._makeshift.name) / "alerts.db", self._owner())
+        return open_store(Path(self._makeshift.name) / "alerts.db", self._owner(), time.time)
 
     def _breakers(self) -> Mapping[str, Breaker]:
         engine = self._services.engine
@@ -262,10 +300,21 @@ class Router:
     def _stop(self) -> None:
         if self._services.backfill is not None:
             self._services.backfill.stop()
-        for thread in (*self._alerts, self._intake, self._housekeeping, self._cleanup, self._dispatcher):
+        threads = (
+            *self._alerts,
+            self._opening,
+            self._following,
+            self._intake,
+            self._housekeeping,
+            self._cleanup,
+            self._dispatcher,
+        )
+        for thread in threads:
             if thread is not None:
                 thread.stop()
         self._services.engine = None
+        if self._services.store is not None:
+            self._services.store.close()
         if self._rest is not None:
             self._rest.close()
         if self._makeshift is not None:
@@ -296,10 +345,10 @@ class Router:
         """On the very first start, write down where the change log is; also while routing is suspended."""
         if store.journal.position() is not None or self._rest is None:
             return
-        IndexMark(self._host).write()
+        IndexMark(self._host, store.marks if store.shared else None).write()
         remembered = self._host.global_property(FIRST_START)
         seq = int(remembered) if remembered.isdigit() else self._last_seq()
-        store.journal.move(Position(seq, seq))
+        store.journal.begin(Position(seq, seq))
         self._host.set_global_property(FIRST_START, "")
 
     def _remember_first_start(self) -> None:

@@ -21,7 +21,7 @@ LOOK_AGAIN_SECONDS = 20.0
 
 
 class Cleanup:
-    """Deletes when it is safe."""
+    """Deletes when it is safe, and where several Orthancs could, while `ours` says that it is this one's task."""
 
     def __init__(
         self,
@@ -30,7 +30,9 @@ class Cleanup:
         destinations: Mapping[str, Destination],
         clock: Callable[[], float],
         log: Callable[[str], None],
+        ours: Callable[[], bool] = lambda: True,
     ) -> None:
+        self._ours = ours
         self._store = store
         self._rest = rest
         self._destinations = destinations
@@ -39,7 +41,7 @@ class Cleanup:
 
     def look(self) -> None:
         """Delete what may be deleted now. Raises OrthancError; the rest is looked at again."""
-        for wanted in self._store.cleanups.wanted():
+        for wanted in self._store.cleanups.wanted() if self._ours() else []:
             if self._store.cleanups.nothing_open(wanted.study_id):
                 self._clean(wanted)
 

@@ -7,21 +7,34 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dicom_router.postgres_address import PostgresAddress, is_postgres, read_address
+
 SQLITE = "sqlite:///"
 FILE = "router.db"
+OVERRIDE = "ROUTER_DATABASE"  # in the environment; for tests and `make run`
 
 
-def database_path(wanted: str, orthanc: Mapping[str, Any], configuration_file: str) -> Path:
-    """The file of the side database: `wanted` (from Router.Database, or the environment), else beside Orthanc's index.
+def database_place(wanted: str, orthanc: Mapping[str, Any], configuration_file: str) -> Path | PostgresAddress:
+    """Where the side database is: `wanted` (from Router.Database, or the environment), else beside Orthanc's index.
 
     Orthanc takes a relative folder from where its configuration file is (orthanc: Configuration.cpp).
+    Raises ValueError where the address of a PostgreSQL database cannot be read.
     """
-    wanted = os.environ.get("ROUTER_DATABASE", "") or wanted
+    wanted = os.environ.get(OVERRIDE, "") or wanted
+    if is_postgres(wanted):
+        return read_address(wanted)
     if wanted:
         return Path(wanted.removeprefix(SQLITE))
     folder = Path(orthanc.get("IndexDirectory") or orthanc.get("StorageDirectory") or "OrthancStorage")
     place = Path(configuration_file) if configuration_file else Path.cwd()
     return (place if place.is_dir() else place.parent) / folder / FILE
+
+
+def told_place(orthanc: Mapping[str, Any]) -> str:
+    """`Router.Database`, also where the rest of the section may be wrong: the database is still where it was."""
+    section = orthanc.get("Router")
+    told = section.get("Database") if isinstance(section, dict) else None
+    return told if isinstance(told, str) and (told.startswith(SQLITE) or is_postgres(told)) else ""
 
 
 def owner(orthanc: Mapping[str, Any], server_identifier: str | None) -> str:

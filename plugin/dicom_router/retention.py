@@ -75,14 +75,13 @@ class HousekeepingThread:
 
     def _run(self) -> None:
         rounds = 0
-        with session(self._store.database):
-            while True:
-                self._try(self._watch)
-                if self._retention.stopping.wait(ROUND_SECONDS):
-                    return
-                rounds += 1
-                if rounds % ROUNDS_TO_PRUNE == 0:
-                    self._try(self._retention.prune)
+        while True:
+            self._try(self._watch)
+            if self._retention.stopping.wait(ROUND_SECONDS):
+                return
+            rounds += 1
+            if rounds % ROUNDS_TO_PRUNE == 0:
+                self._try(self._retention.prune)
 
     def _watch(self) -> None:
         warning = self._recycling()
@@ -93,7 +92,8 @@ class HousekeepingThread:
 
     def _try(self, work: Callable[[], None]) -> None:
         try:
-            work()
+            with session(self._store.database):
+                work()
         except OrthancError as problem:
             self._log(f"housekeeping could not ask Orthanc and will again: {problem}")
         except Exception as problem:  # noqa: BLE001 - the next round tries again

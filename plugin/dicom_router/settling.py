@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from dicom_router.orthanc_rest import OrthancError, OrthancRest, OrthancUnreachableError
+from dicom_router.store.database import LOST
+from dicom_router.store.roles import NotOursError
 from dicom_router.study import ROUTES
 
 PAGE = 1000
@@ -24,6 +26,7 @@ class Quiet:
     look_at: float
     first_seq: int
     last_seq: int
+    last_update: str = ""  # Orthanc's own mark of the last instance
 
 
 @dataclass(frozen=True)
@@ -43,11 +46,22 @@ KINDS = (INSTANCE, SERIES, STUDY, PATIENT)
 
 
 class Settling:
-    """The unsettled instances of one level. An instance that is a trigger itself is settled by its own row."""
+    """The unsettled instances of one level. An instance that is a trigger itself is settled by its own row.
+
+    `several`: other Orthancs receive into the same index.
+    """
 
     def __init__(
-        self, kind: Kind, rest: OrthancRest, look: Look, stable_age: float, log: Callable[[str], None]
+        self,
+        kind: Kind,
+        rest: OrthancRest,
+        look: Look,
+        stable_age: float,
+        log: Callable[[str], None],
+        *,
+        several: bool = False,
     ) -> None:
+        self._several = several
         self.kind = kind
         self._rest = rest
         self._look_at = look
@@ -64,7 +78,10 @@ class Settling:
         """A NewInstance row."""
         if self.kind is not INSTANCE:
             self._unsettled.pop(instance_id, None)  # an instance that is overwritten comes again, and goes to the end
+            late = bool(self._unsettled) and next(reversed(self._unsettled.values()))[0] > seq
             self._unsettled[instance_id] = (seq, now)
+            if late:
+                self._unsettled = dict(sorted(self._unsettled.items(), key=lambda item: item[1][0]))
 
     def was_stable(self, resource_id: str, seq: int) -> None:
         """A row that asked for a look, acted upon before the restart."""
@@ -72,7 +89,7 @@ class Settling:
 
     def triggered(self, resource_id: str, seq: int, before: Place, now: float) -> None:
         """A row that asks for a look; `before` is the place before it."""
-        self._stable[resource_id] = seq
+        self._stable[resource_id] = max(seq, self._stable.get(resource_id, seq))
         self._look(resource_id, self.kind.trigger, now, seq, before)
 
     # What is still to be done
@@ -120,7 +137,7 @@ class Settling:
                 known = self._quiet.get(resource_id)
                 first = min(seq, known.first_seq) if known else seq
                 last = max(seq, known.last_seq) if known else seq
-                self._quiet[resource_id] = Quiet(now, first, last)
+                self._quiet[resource_id] = Quiet(now, first, last, known.last_update if known else "")
 
     def _parents(self, instances: list[str]) -> dict[str, str]:
         """The resource of this level that each instance belongs to."""
@@ -140,7 +157,7 @@ class Settling:
 
     def _look_if_quiet(self, resource_id: str, quiet: Quiet, seq: int, now: float) -> None:
         try:
-            receiving = self.kind is not INSTANCE and self._still_receiving(resource_id)
+            receiving = self.kind is not INSTANCE and self._still_receiving(resource_id, quiet)
         except OrthancUnreachableError:
             raise
         except OrthancError as problem:  # one resource must not stop the others
@@ -152,13 +169,18 @@ class Settling:
         else:
             self._look(resource_id, self.kind.quiet_trigger, now, seq)
 
-    def _still_receiving(self, resource_id: str) -> bool:
+    def _still_receiving(self, resource_id: str, quiet: Quiet) -> bool:
         try:
-            return not self._rest.get(f"{ROUTES[self.kind.level]}/{resource_id}")["IsStable"]
+            told = self._rest.get(f"{ROUTES[self.kind.level]}/{resource_id}")
         except OrthancError as problem:
             if problem.not_found:
                 return False
             raise
+        if not self._several or not told["IsStable"]:
+            return not told["IsStable"]
+        # Each Orthanc knows only of what it receives itself; what another one receives shows in the index.
+        before, quiet.last_update = quiet.last_update, str(told.get("LastUpdate", ""))
+        return quiet.last_update != before
 
     def _look(self, resource_id: str, trigger: str, now: float, seq: int, before: Place | None = None) -> None:
         """Look at a resource; when that fails, keep it for later and go on with the others."""
@@ -166,6 +188,8 @@ class Settling:
         before = self._failed.pop(resource_id, before)
         try:
             seen = self._look_at(resource_id, trigger)
+        except (*LOST, NotOursError):  # reading begins anew from the place that was written last
+            raise
         except Exception as problem:  # noqa: BLE001 - one resource must not stop the others, and must not be lost
             self._log(f"{self._name(resource_id)} could not be looked at and will be again: {problem!r}")
             first = quiet.first_seq if quiet else self._stable.get(resource_id, seq)

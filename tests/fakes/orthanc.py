@@ -71,6 +71,7 @@ class FakeOrthanc:
     series_tags: dict[str, Json] = field(default_factory=dict)
     unstable: set[str] = field(default_factory=set)
     changes: list[Json] = field(default_factory=list)
+    updated: dict[str, str] = field(default_factory=dict)  # study -> when its last instance came
     last: int = 0
     marked: bool = False  # the router's mark in Orthanc's index
     now: datetime = START
@@ -113,6 +114,7 @@ class FakeOrthanc:
                 self.series_tags[series_id][name] = value
         self.unstable.add(study)
         self.change("NewInstance", "Instance", instance_id)
+        self.updated[study] = self.now.strftime("%Y%m%dT%H%M%S")
         return instance_id
 
     def stable(self, study: str) -> None:
@@ -230,7 +232,7 @@ class FakeOrthanc:
         return {
             "ID": study,
             "IsStable": study not in self.unstable,
-            "LastUpdate": self.now.strftime("%Y%m%dT%H%M%S"),
+            "LastUpdate": self.updated.get(study, "20260101T000000"),
             "MainDicomTags": {key: value for key, value in tags.items() if key in STUDY_TAGS},
             "ParentPatient": f"patient-of-{study}",
             "PatientMainDicomTags": {key: value for key, value in tags.items() if key in PATIENT_TAGS},

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from dicom_router.api.schemas import ErrorAnswer
 from dicom_router.orthanc_host import Request, Response
 from dicom_router.problems import Problem
+from dicom_router.store.database import LOST
 
 ROOT = "/router"
 READING = frozenset({"GET"})
@@ -100,6 +101,8 @@ class Api:
             answer = endpoint.handler(call)
         except HttpError as error:
             return error_response(error)
+        except LOST as problem:
+            return error_response(HttpError(503, f"The router's database does not answer now: {problem}"))
         return answer if isinstance(answer, Response) else json_response(answer)
 
     def _find(self, request: Request) -> tuple[Endpoint, dict[str, str]]:

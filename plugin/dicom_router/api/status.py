@@ -8,6 +8,8 @@ from dicom_router.api.services import Services
 from dicom_router.api.warnings import RuleWarnings
 from dicom_router.deliveries.delivery import Status
 from dicom_router.problems import Problem
+from dicom_router.store.database import LOST
+from dicom_router.store.store import Store
 
 
 class StatusRoutes:
@@ -27,14 +29,21 @@ class StatusRoutes:
 
     def status(self, _call: Call) -> StatusAnswer:
         """Never an error: also without a database."""
+        try:
+            return self._status(self._services.store, [])
+        except LOST:
+            text = "The database does not answer. Nothing is lost, and routing goes on by itself once it does."
+            return self._status(None, [Problem("Router.Database", text)])
+
+    def _status(self, store: Store | None, more: list[Problem]) -> StatusAnswer:
         services = self._services
-        store = services.store
         counts = store.history.count_open() if store else {}
         position = store.journal.position() if store else None
+        problems = [*services.problems, *more]
         return StatusAnswer(
             version=__version__,
-            state=state_of(services),
-            problems=answers(services.problems),
+            state="Suspended" if more else state_of(services),
+            problems=answers(problems),
             warnings=answers([*services.all_warnings(), *self._rule_warnings.all()]),
             queue=QueueAnswer(
                 scheduled=counts.get(Status.SCHEDULED, 0),

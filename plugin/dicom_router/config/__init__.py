@@ -23,6 +23,7 @@ from dicom_router.config.sections import (
 )
 from dicom_router.config.settings import Neighbours, Settings, neighbours
 from dicom_router.destination import Destination
+from dicom_router.postgres_address import EXAMPLE, is_postgres, read_address
 from dicom_router.problems import Problem, nearest
 from dicom_router.rules.rule import Origin, Rule
 from dicom_router.rules.schedule import both
@@ -121,10 +122,17 @@ class _SectionReader(RuleReader, AlertsReader):
         if isinstance(zone, str) and zone and zone not in zoneinfo.available_timezones():
             hint = nearest(zone, zoneinfo.available_timezones())
             self.tell("Router.TimeZone", f'"{zone}" is not an IANA time zone such as "Europe/Brussels".{hint}')
-        if isinstance(database, str) and database.startswith("postgresql:"):
-            self.not_yet("Router.Database", "A PostgreSQL database")
-        elif isinstance(database, str) and database and not database.startswith("sqlite:///"):
-            self.tell("Router.Database", 'must be empty, or like "sqlite:///path/to/router.db".')
+        if isinstance(database, str):
+            self._database(database)
+
+    def _database(self, told: str) -> None:
+        if is_postgres(told):
+            try:
+                read_address(told)
+            except ValueError as problem:
+                self.tell("Router.Database", str(problem))
+        elif told and not told.startswith("sqlite:///"):
+            self.tell("Router.Database", f'must be empty, or like "sqlite:///path/to/router.db" or "{EXAMPLE}".')
 
 
 def effective(destination: Destination, options: Mapping[str, Any], rule_schedule: object = None) -> Destination:

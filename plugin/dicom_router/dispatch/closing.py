@@ -37,8 +37,8 @@ class Closing:
                 sending.verifying = True
                 self._workers.start_verifying(partial(self._verify, sending), partial(self._verified, sending))
             else:
-                active.remove(sending)
                 self._close(sending, now)
+                active.remove(sending)
 
     def give_back(self, active: list[Sending], now: float) -> None:
         """The router stops: write what is known to have arrived, and leave the rest for the next start."""
@@ -59,6 +59,8 @@ class Closing:
         return verify(self._outside.transport, sending.destination, expected, self._workers.stopping.wait)
 
     def _verified(self, sending: Sending, result: Verification | SendError) -> None:
+        if not sending.verifying:  # told already, when the database did not answer
+            return
         sending.verifying = False
         error = result if isinstance(result, SendError) else result.error
         if error is not None:

@@ -19,21 +19,24 @@ from dicom_router.dispatch.closing import Closing
 from dicom_router.dispatch.hang_up import hang_up
 from dicom_router.dispatch.health import Blocked, Health
 from dicom_router.dispatch.outside import Outside
-from dicom_router.dispatch.recovery import settle_jobs
+from dicom_router.dispatch.recovery import GRACE_SECONDS, take_over
 from dicom_router.dispatch.sender import Sender
 from dicom_router.dispatch.sending import LONGEST_LOOK
 from dicom_router.dispatch.workers import Workers
-from dicom_router.store.database import session
+from dicom_router.store.database import LOST, session, shared
 from dicom_router.store.failover import Failover
 from dicom_router.store.ledger import Ledger
-from dicom_router.store.queue import DeliveryQueue
+from dicom_router.store.queue import LEASE_SECONDS, DeliveryQueue
 from dicom_router.store.switches import Switches
 from dicom_router.transports.transport import JobState
 
 ERROR_PAUSE_SECONDS = 0.5
 IDLE_SECONDS = 10.0
+SHARED_IDLE_SECONDS = 2.0  # what another Orthanc adds rings no bell here
 FAILOVER_SECONDS = 1.0
-LEASE_RENEWAL_SECONDS = 15.0
+LEASE_RENEWAL_SECONDS = 5.0
+FENCE_SECONDS = LEASE_SECONDS - 15.0  # without a renewal for so long, all is given back before another takes it
+DATABASE_RETRY_SECONDS = 1.0
 STOP_GRACE_SECONDS = 0.6  # for jobs to end by themselves before their connections are shut down
 HANG_UP_SECONDS = 0.6  # for Orthanc to notice that they were
 
@@ -64,6 +67,11 @@ class Dispatcher:
         self._thread = threading.Thread(target=self._run, name="router-dispatch")
         self._next_renewal = 0.0
         self._next_failover = 0.0
+        self._next_adoption = 0.0
+        self._renewed_at = outside.clock()
+        self._idle_seconds = SHARED_IDLE_SECONDS if shared(database) else IDLE_SECONDS
+        self._recovered = False
+        self._database_lost = False
 
     # Called from other threads
 
@@ -106,34 +114,67 @@ class Dispatcher:
     # The loop
 
     def _run(self) -> None:
-        with session(self._database):
-            self._recover()
-            while not self._workers.stopping.is_set():
-                self._turn()
+        while not self._workers.stopping.is_set():
             try:
-                self._shut_down()
-            except Exception as problem:  # noqa: BLE001 - the next start finds out what is under way
-                self._outside.log(f"the dispatcher could not write everything down at its end: {problem!r}")
+                with session(self._database):
+                    self._go_on()
+            except LOST as problem:
+                self._wait_for_database(problem)
+
+    def _go_on(self) -> None:
+        """All there is to do, until the router stops. Raises the errors of LOST."""
+        if self._database_lost:
+            self._database_lost = False
+            self._outside.log("the router's database answers again; sending goes on")
+        self._next_renewal = 0.0
+        self._next_adoption = self._outside.clock() + GRACE_SECONDS
+        if not self._recovered:
+            self._recover()
+            self._recovered = True
+        while not self._workers.stopping.is_set():
+            self._turn()
+        try:
+            self._shut_down()
+        except Exception as problem:  # noqa: BLE001 - the next start finds out what is under way
+            self._outside.log(f"the dispatcher could not write everything down at its end: {problem!r}")
+
+    def _wait_for_database(self, problem: Exception) -> None:
+        """What is on its way goes on, until another Orthanc might believe that this one is dead."""
+        if not self._database_lost:
+            self._database_lost = True
+            self._outside.log(f"the router's database does not answer; nothing new is sent until it does: {problem}")
+        if self._outside.clock() > self._renewed_at + FENCE_SECONDS:
+            self._sender.end_all()
+        self._workers.stopping.wait(DATABASE_RETRY_SECONDS)
 
     def _recover(self) -> None:
         try:
-            settle_jobs(self._ledger, self._outside.transport, self._ledger.open_chunks(), time.sleep)
-            lost = self._queue.take_over(self._outside.clock())
+            lost = self._take_over(restarted=True)
+        except LOST:
+            raise
         except Exception as problem:  # noqa: BLE001 - sending the new ones is better than sending none
             self._outside.log(f"what was under way before the restart could not be looked at: {problem!r}")
             return
         if lost:
             self._outside.log(f"{len(lost)} deliveries that were under way before the restart are sent on")
 
+    def _take_over(self, *, restarted: bool = False) -> list[int]:
+        outside = self._outside
+        return take_over(self._queue, self._ledger, outside.transport, outside.clock(), time.sleep, restarted=restarted)
+
     def _turn(self) -> None:
         try:
             self._advance(self._outside.clock())
             self._workers.receive(self._pause())
+        except LOST:
+            raise
         except Exception as problem:  # noqa: BLE001 - the loop outlives any mistake; guarded writes keep the queue right
             self._outside.log(f"the dispatcher met an unexpected error and goes on: {problem!r}")
             self._workers.stopping.wait(ERROR_PAUSE_SECONDS)
 
     def _advance(self, now: float) -> None:
+        self._renew_leases(now)  # first: what was taken over while this process stood still must not be sent here
+        self._adopt(now)
         self._queue.wake_due(now)
         self._fail_over(now)
         self._health.probe(now)
@@ -142,7 +183,6 @@ class Dispatcher:
         self._sender.try_unproven(now)
         self._sender.fill(now)
         self._closing.close_over(self._sender.active, now)
-        self._renew_leases(now)
 
     def _pause(self) -> float:
         """Seconds until something is due; a closed attempt may have made room for the next at once."""
@@ -153,12 +193,25 @@ class Dispatcher:
         if look is not None:
             return min(look, now + LONGEST_LOOK) - now
         due = (self._queue.next_due(), self._failover.next_due(), self._health.next_change())
-        return min([now + IDLE_SECONDS, *(at for at in due if at is not None)]) - now
+        return min([now + self._idle_seconds, *(at for at in due if at is not None)]) - now
 
     def _renew_leases(self, now: float) -> None:
-        if now >= self._next_renewal:
-            self._next_renewal = now + LEASE_RENEWAL_SECONDS
-            self._queue.renew_leases([sending.delivery.lease for sending in self._sender.active], now)
+        if now < self._next_renewal:
+            return
+        self._next_renewal = now + LEASE_RENEWAL_SECONDS
+        if self._sender.active:
+            ours = self._queue.renew_leases([sending.delivery.lease for sending in self._sender.active], now)
+            self._sender.end_others(ours)
+        self._renewed_at = now
+
+    def _adopt(self, now: float) -> None:
+        """Send on what an Orthanc that died left behind."""
+        if now < self._next_adoption:
+            return
+        self._next_adoption = now + LEASE_RENEWAL_SECONDS
+        lost = self._take_over()
+        if lost:
+            self._outside.log(f"{len(lost)} deliveries are taken over, whose Orthanc has died or was cut off")
 
     def _fail_over(self, now: float) -> None:
         """Hand what has waited for an unreachable destination for too long to the next one."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""After a restart: learn what became of the jobs that were under way, then give their deliveries a new attempt.
+"""After a restart, or another Orthanc's death: what became of the jobs under way, then a new attempt.
 
 With `SaveJobs` Orthanc resumes such a job at a stale place and would send again what has arrived; so it is canceled,
 what it is known to have sent goes into the ledger, and the rest becomes part of the next attempt.
@@ -9,9 +9,33 @@ import time
 from collections.abc import Callable
 
 from dicom_router.store.ledger import Ledger, OpenChunk
+from dicom_router.store.queue import DeliveryQueue
 from dicom_router.transports.transport import JobState, Transport
 
+GRACE_SECONDS = 15.0  # after the database is there (again), for the living to renew their leases
 WAIT_SECONDS = 2.0  # for a canceled job to end; one that hangs sends at most the instance it is at
+
+
+def take_over(
+    queue: DeliveryQueue,
+    ledger: Ledger,
+    transport: Transport,
+    now: float,
+    pause: Callable[[float], object],
+    *,
+    restarted: bool = False,
+) -> list[int]:
+    """Send on what a dead Orthanc left, or with `restarted` this one's former self. Answers the deliveries.
+
+    They are made our own before anything else: of two that find them, one only gets them.
+    """
+    adopted = queue.adopt(now, restarted=restarted)
+    chunks = ledger.open_chunks([delivery.id for delivery in adopted]) if adopted else []
+    if restarted:
+        chunks += ledger.open_chunks()
+    settle_jobs(ledger, transport, chunks, pause)
+    queue.retry(adopted, now)
+    return [delivery.id for delivery in adopted]
 
 
 def settle_jobs(

@@ -2,6 +2,7 @@
 """Handing out chunks: which delivery gets the next lane, and what comes back from Orthanc's jobs."""
 
 import uuid
+from collections.abc import Collection
 from functools import partial
 
 from dicom_router.deliveries.delivery import Delivery, Priority, Reason
@@ -124,7 +125,6 @@ class Sender:
             return SendError.passing("OrthancError", str(problem))
 
     def _prepared(self, sending: Sending, result: Prepared | SendError) -> None:
-        sending.prepared = True
         if isinstance(result, SendError):
             sending.ending = sending.ending or result
         elif not result.found:
@@ -132,9 +132,10 @@ class Sender:
             sending.ending = SendError.refusal("ResourceDeleted", text)
         else:
             sending.sent = arrived_before(sending.delivery, len(result.unsent))
-            sending.take_up(result.unsent)
             count = sending.sent + sending.refused + len(result.unsent)
             self._queue.listed(sending.delivery, count, sum(instance.size for instance in result.unsent))
+            sending.take_up(result.unsent)
+        sending.prepared = True
 
     def _submit(self, sending: Sending, instances: list[Instance]) -> None:
         chunk = self._open_chunk(sending, instances)
@@ -150,7 +151,12 @@ class Sender:
     def _open_chunk(self, sending: Sending, instances: list[Instance]) -> Chunk:
         digests = [instance.digest for instance in instances]
         study_id, name = instances[0].study_id, sending.destination.name
-        chunk = Chunk(self._ledger.open_chunk(study_id, name, sending.delivery.id, digests), instances)
+        try:
+            ledger_id = self._ledger.open_chunk(study_id, name, sending.delivery.id, digests)
+        except Exception:
+            sending.give_back(instances)
+            raise
+        chunk = Chunk(ledger_id, instances)
         sending.chunks.append(chunk)
         return chunk
 
@@ -231,6 +237,8 @@ class Sender:
             self._health.succeeded(sending.destination)
 
     def _ended(self, sending: Sending, chunk: Chunk, report: JobReport) -> None:
+        if chunk not in sending.chunks:  # told already, when the database did not answer
+            return
         if report.state is JobState.SUCCESS:
             self._ledger.close_chunk(chunk.ledger_id, len(chunk.instances))
             sending.chunk_succeeded(chunk)
@@ -283,6 +291,17 @@ class Sender:
         """Start nothing more of this delivery, and end its jobs."""
         for sending in self.active:
             if sending.delivery.id == delivery_id:
+                self.end(sending)
+
+    def end_all(self) -> None:
+        """Give all back: another Orthanc may have taken over what this one cannot tell that it still sends."""
+        for sending in self.active:
+            self.end(sending)
+
+    def end_others(self, ours: Collection[str]) -> None:
+        """Send no more of what has another lease by now: another Orthanc does."""
+        for sending in self.active:
+            if sending.delivery.lease not in ours and not sending.over:
                 self.end(sending)
 
     def end(self, sending: Sending) -> None:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from dicom_router.deliveries.outcome import SendError
+from dicom_router.store.database import LOST
 
 POOL_THREADS = 16
 VERIFIER_THREADS = 8  # apart from the others, since a destination may take a minute to commit
@@ -29,11 +30,21 @@ class Workers:
         self._inbox.put(message)
 
     def receive(self, timeout: float) -> None:
-        """Run what has come in; wait up to `timeout` seconds for the first of it."""
+        """Run what has come in; wait up to `timeout` seconds for the first of it. Raises what a message raises.
+
+        One that met a database that does not answer is run again: what it tells happens only once.
+        """
         with suppress(queue.Empty):
-            self._inbox.get(timeout=max(timeout, 0.001))()
+            self._handle(self._inbox.get(timeout=max(timeout, 0.001)))
             while True:
-                self._inbox.get_nowait()()
+                self._handle(self._inbox.get_nowait())
+
+    def _handle(self, message: Message) -> None:
+        try:
+            message()
+        except LOST:
+            self.post(message)
+            raise
 
     def start(self, work: Callable[[], object], then: Callable[..., None]) -> None:
         """Run `work` on the pool, then `then` with its result on the dispatcher's thread."""

@@ -1,17 +1,22 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Opening the side database: SQLite in WAL mode, its schema's version checked and migrated forward."""
+"""What the two kinds of side database have in common: sessions, transactions, and the schema's version."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import peewee
-from peewee import Database, Model, SqliteDatabase
+from peewee import Database, Model, PostgresqlDatabase
 
 from dicom_router.store.schema import INDEXES, TABLES, Meta
 
 SCHEMA_VERSION = 1
+
+# The database does not answer, or not now: what was asked can be asked again later.
+LOST = (peewee.OperationalError, peewee.InterfaceError, peewee.InternalError)
+
+# The key of PostgreSQL's advisory lock for transactions that run alone; any number, the same in every Orthanc.
+ALONE = 0x6469636F6D
 
 
 class StoreError(Exception):
@@ -22,26 +27,8 @@ class NewerSchemaError(StoreError):
     """The database was written by a newer dicom-router."""
 
 
-def open_sqlite(path: Path) -> SqliteDatabase:
-    """The database at `path`, made when missing, brought to this code's schema. Raises StoreError."""
-    database = SqliteDatabase(
-        str(path),
-        pragmas={
-            "journal_mode": "wal",
-            # In WAL mode a power cut may take back the last commits but never tears them; the cursor goes back
-            # with the deliveries made from it, so they are made again.
-            "synchronous": "normal",
-            "foreign_keys": 1,
-            "busy_timeout": 10_000,
-        },
-    )
-    try:
-        database.bind(TABLES)
-        with session(database):
-            migrate(database)
-    except peewee.DatabaseError as problem:
-        raise StoreError(f"The router's database {path} cannot be used: {problem}.") from problem
-    return database
+class UnreachableError(StoreError):
+    """The database's server does not answer; it may later."""
 
 
 def rows(query: Any) -> list[Any]:
@@ -56,7 +43,9 @@ def scalar(query: Any) -> Any:
 
 def replace(model: type[Model], **values: object) -> None:
     """Write a row, over the one with the same key."""
-    model.replace(**values).execute()  # type: ignore[no-untyped-call]
+    keys: list[Any] = list(model._meta.get_primary_keys())  # type: ignore[no-untyped-call]
+    others = [getattr(model, name) for name in values if name not in {key.name for key in keys}]
+    model.insert(**values).on_conflict(conflict_target=keys, preserve=others).execute()
 
 
 @contextmanager
@@ -72,14 +61,42 @@ def session(database: Database) -> Iterator[None]:
 
 @contextmanager
 def transaction(database: Database) -> Iterator[None]:
-    """All or nothing; the write lock is taken at once, so that what was read is still true when it is written."""
-    with session(database), database.atomic("IMMEDIATE"):
+    """All or nothing, and no other transaction of this kind meanwhile: what was read is still true when it is written.
+
+    Within a `row_transaction` it must not begin: two that wait for each other's rows and turn would never end.
+    """
+    with row_transaction(database):
+        if shared(database):
+            database.execute_sql("SELECT pg_advisory_xact_lock(%s)", (ALONE,))  # type: ignore[no-untyped-call]
         yield
 
 
-def migrate(database: SqliteDatabase) -> None:
+@contextmanager
+def row_transaction(database: Database) -> Iterator[None]:
+    """All or nothing. In PostgreSQL others write at the same time: what must stay true is read `for_update`."""
+    how = () if shared(database) else ("IMMEDIATE",)  # SQLite: the write lock at once
+    with session(database), database.atomic(*how):
+        yield
+
+
+def shared(database: Database) -> bool:
+    """Several Orthancs may use it."""
+    return isinstance(database, PostgresqlDatabase)
+
+
+def for_update(query: Any, database: Database) -> Any:
+    """A query whose rows nobody else changes until the transaction ends."""
+    return query.for_update() if shared(database) else query
+
+
+def free_rows(query: Any, database: Database) -> Any:
+    """As `for_update`, without the rows that somebody else is changing just now: nobody waits for anybody."""
+    return query.for_update("FOR UPDATE SKIP LOCKED") if shared(database) else query
+
+
+def migrate(database: Database) -> None:
     """Bring an open, bound database to SCHEMA_VERSION in one transaction. Raises NewerSchemaError."""
-    with database.atomic("IMMEDIATE"):
+    with transaction(database):
         found = _version() if database.table_exists("meta") else 0
         if found > SCHEMA_VERSION:
             raise NewerSchemaError(
@@ -99,11 +116,11 @@ def _version() -> int:
     return int(text)
 
 
-def _create(database: SqliteDatabase) -> None:
+def _create(database: Database) -> None:
     database.create_tables(TABLES, safe=False)
     for statement in INDEXES:
         database.execute_sql(statement)  # type: ignore[no-untyped-call]
 
 
 # MIGRATIONS[n] brings schema n to n + 1.
-MIGRATIONS: tuple[Callable[[SqliteDatabase], None], ...] = (_create,)
+MIGRATIONS: tuple[Callable[[Database], None], ...] = (_create,)

@@ -149,8 +149,8 @@ class History:
 
     def oldest_waiting(self, destination: str | None = None) -> float | None:
         """When the oldest delivery that has not ended was made."""
-        # "+ 0" keeps the planner from walking through all of the history by its times.
-        query = ROW.select(fn.MIN(ROW.created_at + 0)).where(ROW.status.in_(OPEN))
+        # In the words of its index; "+ 0" keeps the planner from walking through all of the history by its times.
+        query = ROW.select(fn.MIN(ROW.created_at + 0)).where(ROW.completed_at.is_null())
         if destination is not None:
             query = query.where(ROW.destination == destination)
         with session(self._database):

@@ -10,8 +10,9 @@ from peewee import Database
 from dicom_router.deliveries.delivery import NewDelivery
 from dicom_router.store import schema
 from dicom_router.store.cleanups import Cleanups
-from dicom_router.store.database import replace, session, transaction
+from dicom_router.store.database import replace, row_transaction, session, transaction
 from dicom_router.store.queue import DeliveryQueue
+from dicom_router.store.roles import Role
 
 _ONLY_ROW = 1
 
@@ -54,10 +55,13 @@ class StoredDecision:
 
 
 class Journal:
-    """The router's memory of what it has looked at."""
+    """The router's memory of what it has looked at. Where several Orthancs share it, only the `reader` moves on."""
 
-    def __init__(self, database: Database, queue: DeliveryQueue, cleanups: Cleanups) -> None:
+    def __init__(
+        self, database: Database, queue: DeliveryQueue, cleanups: Cleanups, reader: Role | None = None
+    ) -> None:
         self._database = database
+        self._reader = reader
         self._queue = queue
         self._cleanups = cleanups
 
@@ -67,15 +71,28 @@ class Journal:
             row = schema.Cursor.get_or_none(schema.Cursor.id == _ONLY_ROW)
             return Position(row.seq, row.settled_seq, row.date) if row else None
 
-    def move(self, position: Position) -> None:
-        """Nothing had to be decided up to `position`."""
+    def begin(self, position: Position) -> None:
+        """The very first start is here, unless another Orthanc has written down where it was."""
         with session(self._database):
+            first = schema.Cursor.insert(
+                id=_ONLY_ROW, seq=position.seq, settled_seq=position.settled_seq, date=position.date
+            )
+            first.on_conflict_ignore().execute()
+
+    def move(self, position: Position) -> None:
+        """Nothing had to be decided up to `position`. Raises NotOursError."""
+        with row_transaction(self._database):
+            if self._reader is not None:
+                self._reader.confirm()
             replace(schema.Cursor, id=_ONLY_ROW, seq=position.seq, settled_seq=position.settled_seq, date=position.date)
 
     def record(
         self, decision: NewDecision, deliveries: Sequence[NewDelivery], position: Position | None, now: float
     ) -> list[int]:
-        """Write a decision, its deliveries and the cursor, all or nothing. Answers the new deliveries' IDs."""
+        """Write a decision, its deliveries and the cursor, all or nothing. Answers the new deliveries' IDs.
+
+        Raises NotOursError with a position, when another Orthanc reads the change log now.
+        """
         with transaction(self._database):
             schema.Decision.insert(
                 made_at=now,

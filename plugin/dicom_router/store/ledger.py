@@ -4,12 +4,12 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from peewee import Database
+from peewee import SQL, Database
 
 from dicom_router.deliveries.instance import DIGEST_BYTES
-from dicom_router.store.database import rows, session, transaction
+from dicom_router.store.database import row_transaction, rows, session
+from dicom_router.store.schema import IS_SENDING, Delivery, Refusal
 from dicom_router.store.schema import Ledger as Row
-from dicom_router.store.schema import Refusal
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Ledger:
 
     def forget(self, study_id: str, destination: str) -> None:
         """Send it all again: what the destination has, or has refused, is not taken for granted any more."""
-        with transaction(self._database):
+        with row_transaction(self._database):
             self.forget_refusals(study_id, destination)
             Row.delete().where(Row.study_id == study_id, Row.destination == destination, Row.job_id.is_null()).execute()
 
@@ -82,7 +82,7 @@ class Ledger:
 
     def close_chunk(self, chunk_id: int, accepted: int) -> None:
         """The chunk's job has ended; the first `accepted` of its instances are there, the others perhaps not."""
-        with transaction(self._database):
+        with row_transaction(self._database):
             row = Row.get_or_none(Row.id == chunk_id)
             if row is None:
                 return
@@ -104,7 +104,7 @@ class Ledger:
     def remove(self, study_id: str, destination: str, digests: Collection[bytes]) -> None:
         """The destination does not have these after all."""
         gone = set(digests)
-        with transaction(self._database):
+        with row_transaction(self._database):
             found = Row.select().where(Row.study_id == study_id, Row.destination == destination, Row.job_id.is_null())
             for row in rows(found):
                 kept = [digest for digest in split(row.digests) if digest not in gone]
@@ -114,10 +114,13 @@ class Ledger:
                     Row.update(digests=b"".join(kept), accepted=len(kept)).where(Row.id == row.id).execute()
 
     def open_chunks(self, delivery_ids: Iterable[int] | None = None) -> list[OpenChunk]:
-        """The chunks whose end was not written: all, or those of some deliveries."""
+        """The chunks whose end was not written: those of some deliveries, or of all that are not being sent."""
         with session(self._database):
             query = Row.select().where(Row.job_id.is_null(False))
-            if delivery_ids is not None:
+            if delivery_ids is None:
+                sending = Delivery.select(Delivery.id).where(SQL(IS_SENDING))
+                query = query.where(Row.delivery_id.not_in(sending))
+            else:
                 query = query.where(Row.delivery_id.in_(list(delivery_ids)))
             return [
                 OpenChunk(row.id, row.job_id or "", len(row.digests) // DIGEST_BYTES, row.accepted, row.delivery_id)

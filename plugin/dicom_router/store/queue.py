@@ -2,10 +2,13 @@
 """The delivery queue. Each transition is a method named by its reason; each write that ends an attempt is guarded."""
 
 import json
-from collections.abc import Iterable
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
+from typing import Any
 
-from peewee import SQL, Database, fn
+from peewee import SQL, Database, IntegrityError, fn
 
 from dicom_router.deliveries.alternates import read_alternates
 from dicom_router.deliveries.delivery import (
@@ -25,12 +28,15 @@ from dicom_router.deliveries.delivery import (
 from dicom_router.deliveries.instance import Instance
 from dicom_router.deliveries.outcome import Scope, SendError
 from dicom_router.store import schema
-from dicom_router.store.database import rows, scalar, session, transaction
+from dicom_router.store.database import for_update, free_rows, row_transaction, rows, scalar, session, transaction
 from dicom_router.store.tallies import Tallies
 
 ROW = schema.Delivery
 IS_WAITING = SQL(schema.IS_WAITING)
 IS_SENDING = SQL(schema.IS_SENDING)
+CLAIM_TRIES = 5
+LEASE_SECONDS = 60.0
+WOKEN = 1000  # at once
 WAITS_FOR_ITS_TIME = ~ROW.ready & ROW.completed_at.is_null()  # a claimed delivery is ready
 
 
@@ -41,12 +47,15 @@ def to_delivery(row: dict[str, object]) -> Delivery:
 
 
 class DeliveryQueue:
-    """What is to be sent, by whom and when. `owner` names this Orthanc; it stays the same over a restart."""
+    """What is to be sent, by whom and when.
 
-    def __init__(self, database: Database, owner: str, lease_seconds: float = 60.0) -> None:
+    `owner` names this Orthanc, and stays the same over a restart; `only_bearer`: no other living one has that name.
+    """
+
+    def __init__(self, database: Database, owner: str, only_bearer: Callable[[], bool] = lambda: True) -> None:
         self._database = database
         self._owner = owner
-        self._lease_seconds = lease_seconds
+        self._only_bearer = only_bearer
         self.tallies = Tallies(database, owner)
 
     def enqueue(self, new: NewDelivery, now: float) -> int | None:
@@ -97,11 +106,14 @@ class DeliveryQueue:
             return {name for (name,) in rows(found.tuples())}
 
     def wake_due(self, now: float) -> None:
-        """Make claimable what has reached its time."""
+        """Make claimable what has reached its time, the next thousand of it."""
         with session(self._database):
-            late = ROW.select(ROW.id).where(WAITS_FOR_ITS_TIME, ROW.due_at <= now)
-            if late.limit(1).exists():
-                ROW.update(ready=True).where(ROW.id.in_(late)).execute()
+            first = self.next_due()
+            if first is None or first > now:
+                return
+            # In order and limited: otherwise PostgreSQL may expect many, and read the whole table.
+            late = ROW.select(ROW.id).where(WAITS_FOR_ITS_TIME, ROW.due_at <= now).order_by(ROW.due_at).limit(WOKEN)
+            ROW.update(ready=True).where(ROW.id.in_(free_rows(late, self._database))).execute()
 
     def next_due(self) -> float | None:
         """When the next waiting delivery reaches its time, or None."""
@@ -126,6 +138,13 @@ class DeliveryQueue:
 
     def claim(self, destination: str, lease: str, now: float, *, urgent_only: bool = False) -> Delivery | None:
         """Take the first delivery that is ready for `destination`, or None. Not while its study is being sent there."""
+        for _ in range(CLAIM_TRIES):
+            # The index on what is being sent refuses when another Orthanc began with the same study just now.
+            with suppress(IntegrityError):
+                return self._claim(destination, lease, now, urgent_only=urgent_only)
+        return None
+
+    def _claim(self, destination: str, lease: str, now: float, *, urgent_only: bool) -> Delivery | None:
         twin = ROW.alias()
         busy = twin.select(twin.study_id).where(IS_SENDING, twin.destination == destination)
         first = ROW.select(ROW.id).where(
@@ -133,18 +152,18 @@ class DeliveryQueue:
         )
         if urgent_only:
             first = first.where(ROW.priority == Priority.URGENT)
-        with transaction(self._database):
+        with row_transaction(self._database):
             taken = (
                 ROW.update(
                     status=Status.SENDING,
                     reason="",
                     owner=self._owner,
                     lease=lease,
-                    lease_until=now + self._lease_seconds,
+                    lease_until=now + LEASE_SECONDS,
                     attempts=ROW.attempts + 1,
                     started_at=fn.COALESCE(ROW.started_at, now),
                 )
-                .where(ROW.id == first.order_by(ROW.rank).limit(1))
+                .where(ROW.id == free_rows(first.order_by(ROW.rank).limit(1), self._database))
                 .returning(ROW)
                 .dicts()
                 .execute()
@@ -157,10 +176,11 @@ class DeliveryQueue:
             self.tell(delivery.id, now, Status.SENDING, f"Attempt {delivery.attempts}")
             return delivery
 
-    def renew_leases(self, leases: Iterable[str], now: float) -> None:
-        """This process is alive and still sends these."""
+    def renew_leases(self, leases: Iterable[str], now: float) -> set[str]:
+        """This process is alive and still sends these. Answers those that it has; the others were taken over."""
         with session(self._database):
-            ROW.update(lease_until=now + self._lease_seconds).where(IS_SENDING, ROW.lease.in_(list(leases))).execute()
+            renewed = ROW.update(lease_until=now + LEASE_SECONDS).where(IS_SENDING, ROW.lease.in_(list(leases)))
+            return {lease for (lease,) in rows(renewed.returning(ROW.lease).tuples().execute())}
 
     def listed(self, delivery: Delivery, count: int, size: int) -> None:
         """The instances were counted: `count` in all for this delivery, `size` bytes."""
@@ -178,7 +198,7 @@ class DeliveryQueue:
 
     def job_submitted(self, delivery: Delivery, job_id: str) -> None:
         """Keep the ID of an Orthanc job with the running attempt."""
-        with transaction(self._database):
+        with row_transaction(self._database):
             attempt = self._running_attempt(delivery.id)
             if attempt is not None:
                 jobs = [*json.loads(attempt.jobs), job_id]
@@ -245,7 +265,7 @@ class DeliveryQueue:
         )
 
     def _close(self, delivery: Delivery, event: Event, status: Status, now: float, text: str, **values: object) -> bool:
-        with transaction(self._database):
+        with row_transaction(self._database):
             if self._cancel_was_asked(delivery) and event is not Event.SUCCEED:
                 status, text = Status.CANCELED, "Canceled by hand"
                 values = {key: value for key, value in values.items() if key not in {"due_at", "ready", "reason"}}
@@ -276,7 +296,8 @@ class DeliveryQueue:
         return bool(scalar(ROW.select(ROW.status).where(ROW.id == delivery.id)) == Status.CANCELED)
 
     def _cancel_was_asked(self, delivery: Delivery) -> bool:
-        return bool(ROW.select(ROW.cancel_asked).where(ROW.id == delivery.id).scalar())
+        asked = ROW.select(ROW.cancel_asked).where(ROW.id == delivery.id)
+        return bool(scalar(for_update(asked, self._database)))
 
     def _end_attempt(self, delivery_id: int, event: Event, values: dict[str, object], now: float) -> None:
         attempt = self._running_attempt(delivery_id)
@@ -305,26 +326,49 @@ class DeliveryQueue:
         found: schema.Attempt | None = running.order_by(schema.Attempt.id.desc()).first()
         return found
 
-    def take_over(self, now: float) -> list[int]:
-        """Retry at once what this Orthanc was sending before it was restarted, and what dead owners left."""
-        error = SendError.interrupted()
-        with transaction(self._database):
-            abandoned = ROW.select().where(IS_SENDING, (ROW.owner == self._owner) | (ROW.lease_until < now))
-            lost = [to_delivery(row) for row in rows(abandoned.dicts())]
-            for delivery in lost:
-                self._close_lost(delivery, error, now)
-        return [delivery.id for delivery in lost]
+    def adopt(self, now: float, *, restarted: bool = False) -> list[Delivery]:
+        """Make what dead owners were sending our own: then nobody else does, and `retry` can follow.
+
+        `restarted`: instead, what our own former self was sending; nothing, while another living Orthanc has our name.
+        """
+        if restarted and not self._only_bearer():
+            return []
+        lost: Any = ROW.owner == self._owner if restarted else ROW.lease_until < now
+        abandoned = free_rows(ROW.select(ROW.id).where(IS_SENDING, lost), self._database)
+        lease = uuid.uuid4().hex
+        with row_transaction(self._database):
+            taken = ROW.update(owner=self._owner, lease=lease, lease_until=now + LEASE_SECONDS)
+            found = rows(taken.where(ROW.id.in_(abandoned)).returning(ROW).dicts().execute())
+        return [to_delivery(row) for row in sorted(found, key=lambda row: int(row["id"]))]
+
+    def retry(self, adopted: Sequence[Delivery], now: float) -> None:
+        """Send at once what was adopted."""
+        with row_transaction(self._database):
+            for delivery in adopted:
+                self._close_lost(delivery, SendError.interrupted(), now)
+
+    def asked_to_end(self) -> list[int]:
+        """What this Orthanc is sending and somebody wants canceled, perhaps through another Orthanc."""
+        with session(self._database):
+            asked = ROW.select(ROW.id).where(IS_SENDING, ROW.owner == self._owner, ROW.cancel_asked)
+            return [found for (found,) in rows(asked.tuples())]
 
     def _close_lost(self, delivery: Delivery, error: SendError, now: float) -> None:
-        status = Status.CANCELED if delivery.cancel_asked else Status.RETRYING
-        values: dict[str, object] = {"completed_at": now} if delivery.cancel_asked else {"due_at": now, "ready": True}
-        reason = "" if delivery.cancel_asked else Reason.QUEUED
-        ROW.update(
-            status=status, reason=reason, lease="", lease_until=0, cancel_asked=False, **_error(error), **values
-        ).where(ROW.id == delivery.id, ROW.lease == delivery.lease).execute()
-        self._end_attempt(
-            delivery.id, Event.OWNER_LOST, _error(error) | {"instances_sent": delivery.instances_sent}, now
+        canceled = self._cancel_was_asked(delivery)
+        status = Status.CANCELED if canceled else Status.RETRYING
+        values: dict[str, object] = {"completed_at": now} if canceled else {"due_at": now, "ready": True}
+        reason = "" if canceled else Reason.QUEUED
+        written = (
+            ROW.update(
+                status=status, reason=reason, lease="", lease_until=0, cancel_asked=False, **_error(error), **values
+            )
+            .where(ROW.id == delivery.id, ROW.status == Status.SENDING, ROW.lease == delivery.lease)
+            .execute()
         )
+        if not written:
+            return
+        ending = _error(error) | {"instances_sent": delivery.instances_sent}
+        self._end_attempt(delivery.id, Event.OWNER_LOST, ending, now)
         self.tell(delivery.id, now, status, error.message)
         if status in FINAL:
             self.tallies.entered(delivery.rule, delivery.destination, status)
@@ -334,8 +378,8 @@ class DeliveryQueue:
 
         Raises IllegalTransitionError when it has ended already.
         """
-        with transaction(self._database):
-            row = ROW.get_or_none(ROW.id == delivery_id)
+        with row_transaction(self._database):
+            row = for_update(ROW.select().where(ROW.id == delivery_id), self._database).first()
             if row is None:
                 return None
             status = Status(row.status)
@@ -351,16 +395,14 @@ class DeliveryQueue:
     def wake_destination(self, destination: str, now: float) -> int:
         """The destination is back: what waits because the way to it failed is due now. Answers how many."""
         with session(self._database):
-            return int(
-                ROW.update(due_at=now, ready=True, reason=Reason.QUEUED)
-                .where(
-                    ROW.destination == destination,
-                    IS_WAITING,
-                    ~ROW.ready,
-                    ROW.error_scope.in_([Scope.DESTINATION, Scope.ASSOCIATION]),
-                )
-                .execute()
+            waits = ROW.select(ROW.id).where(
+                ROW.destination == destination,
+                IS_WAITING,
+                ~ROW.ready,
+                ROW.error_scope.in_([Scope.DESTINATION, Scope.ASSOCIATION]),
             )
+            woken = ROW.update(due_at=now, ready=True, reason=Reason.QUEUED)
+            return int(woken.where(ROW.id.in_(free_rows(waits, self._database))).execute())
 
     def refused(self, delivery: Delivery, instance: Instance, error: SendError, now: float) -> None:
         """The destination refuses this instance for good."""
@@ -379,7 +421,7 @@ class DeliveryQueue:
 
     def remark(self, delivery_id: int, now: float, text: str) -> None:
         """Something to know about a delivery, whatever its state."""
-        with transaction(self._database):
+        with row_transaction(self._database):
             status = scalar(ROW.select(ROW.status).where(ROW.id == delivery_id))
             if status is not None:
                 self.tell(delivery_id, now, Status(status), text)

@@ -31,8 +31,13 @@ class RuleBook:
     def living(self) -> list[KeptRule]:
         """The rules of now, in their order."""
         with session(self._database):
+            return [self._version(name, version) for name, version in self.state()]
+
+    def state(self) -> list[tuple[str, int]]:
+        """Names and versions of the rules of now, in their order: changes when anything does."""
+        with session(self._database):
             found = RulePlace.select(RulePlace.name, RulePlace.version).order_by(RulePlace.place)
-            return [self._version(name, version) for name, version in rows(found.tuples())]
+            return [(name, version) for name, version in rows(found.tuples())]
 
     def get(self, name: str) -> KeptRule | None:
         """A living rule, or None."""

@@ -2,7 +2,7 @@
 """The tables of the side database. Times are seconds since the epoch (UTC); resource IDs are Orthanc's."""
 
 from peewee import (
-    AutoField,
+    BigAutoField,
     BigIntegerField,
     BlobField,
     BooleanField,
@@ -12,8 +12,8 @@ from peewee import (
     ForeignKeyField,
     IntegerField,
     Model,
-    TextField,
 )
+from peewee import TextField as AnyTextField
 
 from dicom_router.deliveries.delivery import Status
 
@@ -24,6 +24,15 @@ STATUSES = ", ".join(f"'{status}'" for status in Status)
 IS_WAITING = f"status IN ('{Status.SCHEDULED}', '{Status.RETRYING}')"
 IS_SENDING = f"status = '{Status.SENDING}'"
 HAS_FAILED = "error_code <> ''"
+
+
+class TextField(AnyTextField):
+    """Text as every database takes it: the NUL and the halves of characters that files may hold are left out."""
+
+    def db_value(self, value: object) -> object:
+        """What is written, and what is looked for."""
+        value = super().db_value(value)  # type: ignore[no-untyped-call]
+        return value.replace("\0", "").encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
 class Meta(Model):
@@ -40,8 +49,8 @@ class Cursor(Model):
     """How far the change log has been read (one row)."""
 
     id = IntegerField(primary_key=True)
-    seq = IntegerField()  # every row up to here has been acted upon
-    settled_seq = IntegerField()  # every instance up to here belongs to a resource that has been looked at since
+    seq = BigIntegerField()  # every row up to here has been acted upon
+    settled_seq = BigIntegerField()  # every instance up to here belongs to a resource that has been looked at since
     date = TextField()  # Orthanc's date of the row `seq`, to recognise a change log that was made anew
 
     class Meta:
@@ -51,7 +60,7 @@ class Cursor(Model):
 class Decision(Model):
     """What the rules said about one resource, and why."""
 
-    id = AutoField()
+    id = BigAutoField()
     made_at = DoubleField()
     level = TextField()
     resource_id = TextField()
@@ -66,7 +75,7 @@ class Decision(Model):
 class Delivery(Model):
     """One resource to one destination."""
 
-    id = AutoField()
+    id = BigAutoField()
     status = TextField(constraints=[Check(f"status IN ({STATUSES})")])
     reason = TextField(default="")
     rule = TextField(default="")
@@ -101,7 +110,7 @@ class Delivery(Model):
     instances_count = IntegerField(default=0)
     instances_sent = IntegerField(default=0)
     instances_refused = IntegerField(default=0)
-    bytes = IntegerField(default=0)
+    bytes = BigIntegerField(default=0)
     attempts = IntegerField(default=0)
     created_at = DoubleField()
     started_at = DoubleField(null=True)
@@ -111,7 +120,7 @@ class Delivery(Model):
     error_scope = TextField(default="")
     error_code = TextField(default="")
     error_message = TextField(default="")
-    resend_of = IntegerField(null=True)
+    resend_of = BigIntegerField(null=True)
     untold = BooleanField(default=False)  # it failed, and no alert has told so yet
 
     class Meta:
@@ -121,7 +130,7 @@ class Delivery(Model):
 class Attempt(Model):
     """One try of a delivery."""
 
-    id = AutoField()
+    id = BigAutoField()
     delivery = ForeignKeyField(Delivery, backref="attempt_rows", on_delete="CASCADE")
     number = IntegerField()
     started_at = DoubleField()
@@ -140,7 +149,7 @@ class Attempt(Model):
 class Timeline(Model):
     """What happened to a delivery, for people."""
 
-    id = AutoField()
+    id = BigAutoField()
     delivery = ForeignKeyField(Delivery, backref="timeline", on_delete="CASCADE")
     at = DoubleField()
     status = TextField()
@@ -153,7 +162,7 @@ class Timeline(Model):
 class Refusal(Model):
     """An instance that a destination refuses for good."""
 
-    id = AutoField()
+    id = BigAutoField()
     delivery = ForeignKeyField(Delivery, backref="refusals", on_delete="CASCADE")
     study_id = TextField()
     destination = TextField()
@@ -172,13 +181,13 @@ class Refusal(Model):
 class Ledger(Model):
     """The instances of a study that a destination has accepted: one row a chunk, 16 bytes an instance."""
 
-    id = AutoField()
+    id = BigAutoField()
     study_id = TextField()
     destination = TextField()
     digests = BlobField()  # in the order of sending
     accepted = IntegerField()  # how many of them, from the first, are known to have been accepted
     job_id = TextField(null=True)  # Orthanc's job while it runs; "" just before it is submitted
-    delivery_id = IntegerField(null=True)
+    delivery_id = BigIntegerField(null=True)
 
     class Meta:
         table_name = "ledger"
@@ -194,6 +203,19 @@ class Cleanup(Model):
 
     class Meta:
         table_name = "cleanup"
+
+
+class Role(Model):
+    """A task that one of several Orthancs has at a time."""
+
+    name = TextField(primary_key=True)
+    owner = TextField()  # the Orthanc that has it, by the name that stays the same over restarts
+    holder = TextField()  # and by the mark of its start
+    held_until = DoubleField()
+    term = IntegerField(default=1)  # how often it has changed hands
+
+    class Meta:
+        table_name = "role"
 
 
 class RuleVersion(Model):
@@ -282,7 +304,7 @@ class AlertTold(Model):
 class AlertNews(Model):
     """Something that has yet to be told on some channels. No patient data: deliveries are named by their IDs."""
 
-    id = AutoField()
+    id = BigAutoField()
     owner = TextField()
     at = DoubleField()
     kind = TextField()
@@ -316,6 +338,7 @@ TABLES: tuple[type[Model], ...] = (
     Refusal,
     Ledger,
     Cleanup,
+    Role,
     RuleVersion,
     RulePlace,
     DeliveryTally,
@@ -331,7 +354,8 @@ INDEXES = (
     f"CREATE INDEX delivery_claim ON delivery (destination, rank) WHERE {IS_WAITING} AND ready",
     "CREATE INDEX delivery_due ON delivery (due_at) WHERE NOT ready AND completed_at IS NULL",
     "CREATE INDEX delivery_failover ON delivery (failover_at) WHERE failover_at IS NOT NULL AND completed_at IS NULL",
-    f"CREATE INDEX delivery_sending ON delivery (status, destination, study_id) WHERE {IS_SENDING}",
+    # Unique: two Orthancs cannot begin to send a study to the same destination at once.
+    f"CREATE UNIQUE INDEX delivery_sending ON delivery (status, destination, study_id) WHERE {IS_SENDING}",
     f"CREATE INDEX delivery_waiting ON delivery (resource_id, destination) WHERE {IS_WAITING}",
     # Holds all that the metrics ask of what has not ended; completed_at too, or SQLite would look it up in the table.
     "CREATE INDEX delivery_open ON delivery (destination, rule, status, created_at, completed_at) "

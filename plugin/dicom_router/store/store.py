@@ -1,34 +1,46 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The side database and all that is kept in it."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from peewee import Database
 
+from dicom_router.postgres_address import PostgresAddress
 from dicom_router.store.alert_book import AlertBook
 from dicom_router.store.cleanups import Cleanups
-from dicom_router.store.database import open_sqlite
+from dicom_router.store.database import shared
 from dicom_router.store.failover import Failover
 from dicom_router.store.heard import HeardFrom
 from dicom_router.store.history import History
 from dicom_router.store.journal import Journal
 from dicom_router.store.ledger import Ledger
+from dicom_router.store.marks import Marks
+from dicom_router.store.postgres import Presence, ServerClock, open_postgres
 from dicom_router.store.queue import DeliveryQueue
+from dicom_router.store.roles import READER, Role
 from dicom_router.store.rule_book import RuleBook
 from dicom_router.store.secret import Secret
+from dicom_router.store.sqlite import open_sqlite
 from dicom_router.store.switches import Switches
 from dicom_router.store.turns import Turns
 
+Clock = Callable[[], float]
+
 
 class Store:
-    """The rooms of the side database."""
+    """The rooms of the side database. `clock` is what all its times are told by, in epoch seconds."""
 
-    def __init__(self, database: Database, owner: str) -> None:
+    def __init__(self, database: Database, owner: str, clock: Clock, presence: Presence | None = None) -> None:
         self.database = database
-        self.queue = DeliveryQueue(database, owner)
+        self.clock = clock
+        self._presence = presence
+        self.shared = shared(database)
+        self.reader = Role(database, READER, owner) if self.shared else None
+        self.queue = DeliveryQueue(database, owner, self.only_bearer_of_its_name)
         self.tallies = self.queue.tallies
         self.cleanups = Cleanups(database)
-        self.journal = Journal(database, self.queue, self.cleanups)
+        self.journal = Journal(database, self.queue, self.cleanups, self.reader)
         self.turns = Turns(database)
         self.ledger = Ledger(database)
         self.history = History(database)
@@ -38,8 +50,35 @@ class Store:
         self.alert_book = AlertBook(database, owner)
         self.heard = HeardFrom(database)
         self.secret = Secret(database)
+        self.marks = Marks(database, owner)
+
+    def only_bearer_of_its_name(self, *, patient: bool = False) -> bool:
+        """No other living Orthanc has this one's name: what was done in that name, a former self of it did."""
+        return self._presence is None or self._presence.take(patient=patient)
+
+    def begin(self) -> None:
+        """This process starts: what its former self held is free."""
+        if self.reader is not None and self.only_bearer_of_its_name(patient=True):
+            self.reader.end_former()
+
+    def keep(self) -> None:
+        """Now and then: look at the clock that all share, and be seen to be there. Raises the errors of LOST."""
+        if isinstance(self.clock, ServerClock):
+            self.clock.sync()
+        self.only_bearer_of_its_name()
+
+    def close(self) -> None:
+        """This process ends."""
+        if self._presence is not None:
+            self._presence.leave()
 
 
-def open_store(path: Path, owner: str) -> Store:
-    """The store in an SQLite file, made when missing. `owner` names this Orthanc. Raises StoreError."""
-    return Store(open_sqlite(path), owner)
+def open_store(place: Path | PostgresAddress, owner: str, clock: Clock) -> Store:
+    """The store in an SQLite file, made when missing, or in PostgreSQL, where the server's clock counts.
+
+    `owner` names this Orthanc. Raises StoreError.
+    """
+    if isinstance(place, Path):
+        return Store(open_sqlite(place), owner, clock)
+    database = open_postgres(place)
+    return Store(database, owner, ServerClock(database), Presence(database, owner))

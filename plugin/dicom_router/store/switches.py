@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""What was paused by hand; outlives a restart."""
+"""What was paused by hand; outlives a restart, and holds for every Orthanc that shares the database."""
 
 from peewee import Database
 
@@ -11,12 +11,19 @@ DESTINATION = "paused destination "
 
 
 class Switches:
-    """The pauses, read once and kept in memory."""
+    """The pauses, kept in memory; `read` learns of what another Orthanc has switched."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        with session(database):
+        self._on: set[str] = set()
+        self.read()
+
+    def read(self) -> bool:
+        """Look again. True when something has changed."""
+        before = self._on
+        with session(self._database):
             self._on = {str(row.key) for row in Meta.select().where(Meta.key.startswith(ROUTER))}
+        return self._on != before
 
     def router_paused(self) -> bool:
         """Nothing is sent anywhere."""
@@ -38,7 +45,7 @@ class Switches:
         with session(self._database):
             if on:
                 replace(Meta, key=key, value="1")
-                self._on.add(key)
+                self._on = self._on | {key}
             else:
                 Meta.delete().where(Meta.key == key).execute()
-                self._on.discard(key)
+                self._on = self._on - {key}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from peewee import EXCLUDED, Database, fn
 
 from dicom_router.deliveries.delivery import Status
-from dicom_router.store.database import rows, session, transaction
+from dicom_router.store.database import row_transaction, rows, session
 from dicom_router.store.schema import AttemptTally, DecisionTally, Delivery, DeliveryTally
 
 # Seconds; an attempt is counted in the first that it does not exceed. Most take seconds, a large study over a slow
@@ -77,7 +77,7 @@ class Tallies:
         """An attempt has ended; `instances` and `size` (bytes) are what the destination accepted in it."""
         table = AttemptTally
         bucket = next((f"{bound:g}" for bound in BUCKETS if seconds <= bound), MORE)
-        with transaction(self._database):
+        with row_transaction(self._database):
             table.insert(
                 owner=self._owner,
                 destination=destination,
@@ -104,12 +104,14 @@ class Tallies:
         table = DeliveryTally
         found = table.select(table.rule, table.destination, table.status, table.number)
         with session(self._database):
-            return [tuple(row) for row in rows(found.where(table.owner == self._owner).tuples())]
+            mine = found.where(table.owner == self._owner).order_by(table.rule, table.destination, table.status)
+            return [tuple(row) for row in rows(mine.tuples())]
 
     def decisions(self) -> list[tuple[str, bool, int]]:
         """Rule, whether it matched, and how often."""
         table = DecisionTally
-        found = table.select(table.rule, table.matched, table.number).where(table.owner == self._owner)
+        mine = table.select(table.rule, table.matched, table.number).where(table.owner == self._owner)
+        found = mine.order_by(table.rule, table.matched)
         with session(self._database):
             return [(rule, bool(matched), number) for rule, matched, number in rows(found.tuples())]
 
@@ -117,7 +119,8 @@ class Tallies:
         """All of them."""
         table = AttemptTally
         columns = (table.destination, table.result, table.bucket, table.number, table.seconds, table.instances)
-        found = table.select(*columns, table.size).where(table.owner == self._owner)
+        mine = table.select(*columns, table.size).where(table.owner == self._owner)
+        found = mine.order_by(table.destination, table.result, table.bucket)
         with session(self._database):
             return [Attempts(*row) for row in rows(found.tuples())]
 

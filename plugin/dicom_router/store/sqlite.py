@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Opening the side database in an SQLite file, in WAL mode."""
+
+from pathlib import Path
+
+import peewee
+from peewee import SqliteDatabase
+
+from dicom_router.store.database import StoreError, migrate, session
+from dicom_router.store.schema import TABLES
+
+
+def open_sqlite(path: Path) -> SqliteDatabase:
+    """The database at `path`, made when missing, brought to this code's schema. Raises StoreError."""
+    database = SqliteDatabase(
+        str(path),
+        pragmas={
+            "journal_mode": "wal",
+            # In WAL mode a power cut may take back the last commits but never tears them; the cursor goes back
+            # with the deliveries made from it, so they are made again.
+            "synchronous": "normal",
+            "foreign_keys": 1,
+            "busy_timeout": 10_000,
+        },
+    )
+    try:
+        database.bind(TABLES)
+        with session(database):
+            migrate(database)
+    except peewee.DatabaseError as problem:
+        raise StoreError(f"The router's database {path} cannot be used: {problem}.") from problem
+    return database
