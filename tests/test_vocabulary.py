@@ -14,7 +14,8 @@ CT = {"Name": "all CT", "Match": {"Modality": "CT"}, "Send": ["ARCHIVE"]}
 
 @pytest.fixture
 def client(store: Store) -> Client:
-    return Client(store, configured({"Destinations": {"ARCHIVE": {"Modality": "ARCHIVE"}}, "Rules": [CT]}))
+    destinations = {"ARCHIVE": {"Modality": "ARCHIVE"}, "EXPORT": {"Folder": "/srv/export"}}
+    return Client(store, configured({"Destinations": destinations, "Rules": [CT]}))
 
 
 # --- keys ------------------------------------------------------------------------------------------------------------
@@ -162,5 +163,6 @@ def test_a_key_that_names_nothing_is_refused_with_the_nearest(client: Client) ->
 def test_destinations_are_those_of_the_section_and_all_that_orthanc_knows(client: Client) -> None:
     known = client.get("/rules-destinations")
     assert known[0] == {"Name": "ARCHIVE", "Kind": "Modality", "Configured": True}
+    assert known[1] == {"Name": "EXPORT", "Kind": "Folder", "Configured": True}
     assert {"Name": "WORKSTATION", "Kind": "Modality", "Configured": False} in known
     assert len({each["Name"] for each in known}) == len(known)

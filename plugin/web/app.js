@@ -21,11 +21,12 @@ function CurrentPage() {
   const page = PAGES.find((each) => each.match(parts));
   const [loaded, setLoaded] = useState({});
   useEffect(() => {
-    if (!page) return;
-    page.load().then(
-      (module) => setLoaded({ page, Page: module.default }),
-      (error) => setLoaded({ page, error }),
+    let left = false; // for another page, whose module may come earlier
+    page?.load().then(
+      (module) => left || setLoaded({ page, Page: module.default }),
+      (error) => left || setLoaded({ page, error }),
     );
+    return () => (left = true);
   }, [page]);
   if (!page) return html`<${NotFound} />`;
   if (loaded.page !== page) return html`<${Loading} />`;

@@ -11,6 +11,7 @@ from dicom_router.api.http import Call, Endpoint, HttpError, Parameter
 from dicom_router.api.preview import newest_studies
 from dicom_router.api.schemas import Schema
 from dicom_router.api.services import Services
+from dicom_router.destination import Kind
 from dicom_router.orthanc_rest import OrthancError, OrthancRest
 from dicom_router.problems import Problem
 from dicom_router.rules.keys import Key
@@ -63,15 +64,15 @@ class SeenValuesAnswer(Schema):
 
 
 class KnownDestinationAnswer(Schema):
-    """Something that a rule may name. `Configured`: it has an entry in `Destinations`."""
+    """Something that a rule may name. `Configured`: the router has it, from `Destinations` or from a rule."""
 
     name: str
-    kind: Literal["Modality", "Peer", "DicomWeb", "Folder"]
+    kind: Kind
     configured: bool
 
 
 class KnownDestinationsAnswer(RootModel[list[KnownDestinationAnswer]]):
-    """Those of `Destinations` first, then what else Orthanc knows."""
+    """Those that the router has first, then what else Orthanc knows."""
 
 
 class VocabularyRoutes:
@@ -130,12 +131,12 @@ class VocabularyRoutes:
         """By their names in Orthanc's configuration."""
         known = self._services.neighbours
         named: dict[str, KnownDestinationAnswer] = {}
-        for name in self._services.destinations:
-            named[name] = KnownDestinationAnswer(name=name, kind="Modality", configured=True)
-        kinds: tuple[tuple[Literal["Modality", "Peer", "DicomWeb"], list[str]], ...] = (
-            ("Modality", sorted(known.modalities)),
-            ("Peer", sorted(known.peers)),
-            ("DicomWeb", sorted(known.dicom_web)),
+        for name, destination in self._services.destinations.items():
+            named[name] = KnownDestinationAnswer(name=name, kind=destination.kind, configured=True)
+        kinds = (
+            (Kind.MODALITY, sorted(known.modalities)),
+            (Kind.PEER, sorted(known.peers)),
+            (Kind.DICOM_WEB, sorted(known.dicom_web)),
         )
         for kind, names in kinds:
             for name in names:
