@@ -139,8 +139,10 @@ function RuleRow({ rule, number, place, count, move, remove, refresh }) {
       ${rule.Description && html`<p class="muted">${rule.Description}</p>`}
       <p>${words.when} <${Icon} name="arrow" size=${13} /> <span class="only-read">goes to</span> <strong>${words.what || "nowhere"}</strong></p>
       ${words.how && html`<p class="muted small">${words.how}</p>`}
-      <p class="small"><a href=${href(["history"], { rule: rule.Name })}>Its deliveries</a></p>
-      ${!own && html`<p class="muted small">Read-only: it stands in Orthanc's configuration; change it there and restart Orthanc.</p>`}
+      <p class="muted small">
+        <a href=${href(["history"], { rule: rule.Name })}>Its deliveries</a>
+        ${!own && " · Read-only: it stands in Orthanc's configuration; change it there and restart Orthanc."}
+      </p>
       ${rule.Warnings.length > 0 && html`<div class="rule-warnings"><${Icon} name="alert" size=${14} /><div><span class="only-read">Warnings:</span><${ProblemList} problems=${rule.Warnings} /></div></div>`}
     </div>
     <div class="rule-actions">

@@ -66,7 +66,7 @@ export function Preview({ preview: { answer, problems, error, busy }, last, setL
   const [all, setAll] = useState(false);
   const items = answer?.Items ?? [];
   const shown = all ? items : items.filter((each) => each.Matched);
-  return html`<section class="card preview" aria-label="Preview">
+  return html`<section class="card preview" aria-label="Preview" aria-busy=${busy ? "true" : undefined}>
     <div class="section-head">
       <h2>Preview</h2>
       <div class="aside">
