@@ -42,14 +42,20 @@ RULES = [
     {"Name": "night to the second site", "Match": {"Modality": "CT"}, "Send": ["SITE2"]},
 ]
 SAVED = [  # over REST, one version after the other
-    {"Name": "CT after hours", "Match": {"Modality": "CT"}, "Send": ["WORKSTATION"]},
+    {"Name": "chest X-rays to the reading room", "Match": {"Modality": "CR"}, "Send": ["WORKSTATION"]},
     {
-        "Name": "CT after hours",
-        "Description": "The night shift reads at the workstation.",
-        "Match": {"Modality": "CT", "StudyDescription": {"Contains": "Thorax", "IgnoreCase": True}},
-        "Send": ["WORKSTATION"],
-        "Schedule": "19:00-07:00",
+        "Name": "chest X-rays to the reading room",
+        "Description": "Read at once, also after hours.",
+        "Match": {
+            "Modality": ["CR", "DX"],
+            "Any": [
+                {"StudyDescription": {"Contains": "chest", "IgnoreCase": True}},
+                {"BodyPartExamined": "CHEST"},
+            ],
+        },
+        "Send": [{"FirstOf": ["WORKSTATION", "ARCHIVE"], "After": "10m"}],
         "Priority": "Urgent",
+        "Tests": [{"Given": {"Modality": "CR", "StudyDescription": "Chest PA"}, "Expect": True}],
     },
 ]
 HISTORY = 9000

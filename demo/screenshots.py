@@ -41,7 +41,7 @@ def _pages(router: Router) -> dict[str, str]:
         "delivery": f"#/deliveries/{delivery['ID']}",
         "study": f"#/studies/{study}",
         "rules": "#/rules",
-        "rule-editor": "#/rules/edit/CT%20after%20hours",
+        "rule-editor": "#/rules/edit/chest%20X-rays%20to%20the%20reading%20room",
     }
 
 
