@@ -65,6 +65,12 @@ export function sendWords(entry) {
   return entry?.To ?? JSON.stringify(entry);
 }
 
+/** What the router calls an entry of Send, "FirstOf PACS1, PACS2", as `sendWords` says it. */
+export function labelWords(label) {
+  const [, choice, names] = /^(FirstOf|OneOf) (.*)$/.exec(label) ?? [];
+  return choice ? sendWords({ [choice]: names.split(", ") }) : label;
+}
+
 function special(rule) {
   const words = [
     scheduleWords(rule.Schedule),

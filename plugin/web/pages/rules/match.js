@@ -52,7 +52,7 @@ function Group({ group, change, errors }) {
       <select aria-label="How many must hold" onChange=${(event) => setType(event.currentTarget.value)}>
         ${GROUPS.map((type) => html`<option key=${type} value=${type} selected=${type === group.type}>${GROUP_WORDS[type]}</option>`)}
       </select>
-      <${Button} kind="quiet" icon="trash" label="Remove this group" onClick=${() => change(group.id, () => null)} />
+      <${Button} kind="quiet" icon="trash" label="Remove this group" onClick=${(event) => takeOut(event, () => change(group.id, () => null))} />
     </div>
     <${Items} group=${group} change=${change} errors=${errors} empty=${group.type === "Any" ? "Nothing yet: this never holds." : "Nothing yet."} />
   </fieldset>`;
@@ -70,7 +70,7 @@ function Condition({ condition, change, errors }) {
   };
   const setOperator = (name) => change(condition.id, (own) => withOperator(own, name));
   const attributes = messages ? { "aria-invalid": "true", "aria-describedby": `${id}-error` } : {};
-  return html`<div class="condition" data-place=${condition.id} data-key=${key}>
+  return html`<div class="condition" role="group" aria-label=${key ? `Condition on ${key}` : "New condition"} data-place=${condition.id} data-key=${key}>
     <div class="condition-row">
       <div class="condition-key">
         <${Combobox} label="Tag or attribute" value=${key} onPick=${setKey} load=${findKeys} placeholder="Tag, like Modality" autofocus=${condition.fresh} attributes=${key ? {} : attributes} />
@@ -81,7 +81,7 @@ function Condition({ condition, change, errors }) {
           ? html`<${Operand} condition=${condition} term=${term} onChange=${(operand) => set({ operand })} attributes=${attributes} />`
           : html`<code class="raw">${JSON.stringify(condition.operand)}</code>`}
       </div>
-      <${Button} kind="quiet" icon="trash" label="Remove ${key || "this condition"}" onClick=${() => change(condition.id, () => null)} />
+      <${Button} kind="quiet" icon="trash" label="Remove ${key || "this condition"}" onClick=${(event) => takeOut(event, () => change(condition.id, () => null))} />
     </div>
     <${Messages} id="${id}-error" messages=${messages} />
     ${key && html`<${Notes} condition=${condition} term=${term} set=${set} />`}
@@ -109,6 +109,13 @@ function Notes({ condition, term, set }) {
     ${(many || condition.of) &&
     html`<label><input type="checkbox" checked=${condition.of === "All"} onChange=${(event) => set({ of: event.currentTarget.checked ? "All" : undefined })} /> every ${term?.Level === "Series" ? "series" : "value"} must</label>`}
   </div>`;
+}
+
+/** Take an entry out of its list; the focus stays near, at the button that adds one. */
+export function takeOut(event, remove) {
+  const list = event.currentTarget.closest("li").parentElement.parentElement;
+  remove();
+  setTimeout(() => list.querySelector(":scope > .row-actions button")?.focus());
 }
 
 /** Mistakes at their field. */

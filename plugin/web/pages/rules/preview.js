@@ -4,6 +4,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { post } from "../../lib/api.js";
 import { html } from "../../lib/html.js";
 import { href } from "../../lib/route.js";
+import { labelWords } from "../../lib/rule-words.js";
 import { isSuspended } from "../../lib/status.js";
 import { dicomDate } from "../../lib/time.js";
 import { destinations } from "../../lib/vocabulary.js";
@@ -113,7 +114,7 @@ function Item({ item, nowhere }) {
       <p><a href=${href(["studies", item.Study])}>${name}</a> <span class="only-read">${item.Matched ? "matches" : "does not match"}</span></p>
       <p class="muted small">${what}</p>
       ${item.Matched
-        ? !nowhere && html`<p class="small">${item.Send.length ? item.Send.map((each) => `${each.Destination} (${plural(each.InstancesCount, "instance")})`).join(", ") : "Nothing is sent: another rule sends it already, or no instance is chosen."}</p>`
+        ? !nowhere && html`<p class="small">${item.Send.length ? item.Send.map((each) => `${labelWords(each.Destination)} (${plural(each.InstancesCount, "instance")})`).join(", ") : "Nothing is sent: another rule sends it already, or no instance is chosen."}</p>`
         : html`<p class="small">${item.Sentence}</p>`}
     </div>
   </li>`;

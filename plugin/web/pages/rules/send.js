@@ -5,7 +5,7 @@ import { newSend } from "../../lib/rule-form.js";
 import { destinations } from "../../lib/vocabulary.js";
 import { Button } from "../../parts/button.js";
 import { SelectField } from "../../parts/field.js";
-import { Messages, RawJson } from "./match.js";
+import { Messages, RawJson, takeOut } from "./match.js";
 import { Duration } from "./values.js";
 
 const CHOICES = [["To", "to"], ["FirstOf", "to the first that works of"], ["OneOf", "to one in turn of"]];
@@ -32,7 +32,7 @@ export function SendEditor({ part, onChange, errors }) {
 }
 
 function Entry({ entry, change, errors }) {
-  const remove = html`<${Button} kind="quiet" icon="trash" label="Remove this destination" onClick=${() => change(null)} />`;
+  const remove = html`<${Button} kind="quiet" icon="trash" label="Remove this destination" onClick=${(event) => takeOut(event, () => change(null))} />`;
   if ("json" in entry) {
     return html`<${RawJson} id=${entry.id} json=${entry.json} errors=${errors.get(entry.id)}>The form has no fields for this entry. ${remove}<//>`;
   }

@@ -5,7 +5,7 @@ import { newGiven, newTest } from "../../lib/rule-form.js";
 import { findKeys, termOf } from "../../lib/vocabulary.js";
 import { Button } from "../../parts/button.js";
 import { Combobox } from "../../parts/combobox.js";
-import { Messages, RawJson } from "./match.js";
+import { Messages, RawJson, takeOut } from "./match.js";
 import { Values } from "./values.js";
 
 export function TestsEditor({ part, onChange, errors }) {
@@ -23,7 +23,7 @@ export function TestsEditor({ part, onChange, errors }) {
 }
 
 function Test({ test, change, errors }) {
-  const remove = html`<${Button} kind="quiet" icon="trash" label="Remove this test" onClick=${() => change(null)} />`;
+  const remove = html`<${Button} kind="quiet" icon="trash" label="Remove this test" onClick=${(event) => takeOut(event, () => change(null))} />`;
   if ("json" in test) return html`<${RawJson} id=${test.id} json=${test.json} errors=${errors.get(test.id)}>The form has no fields for this test. ${remove}<//>`;
   const setGiven = (id, values) => change({ ...test, given: test.given.map((each) => (each.id === id ? values && { ...each, ...values } : each)).filter(Boolean) });
   return html`<div class="condition" data-place=${test.id}>
