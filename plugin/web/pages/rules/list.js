@@ -7,6 +7,7 @@ import { useLive } from "../../lib/live.js";
 import { href } from "../../lib/route.js";
 import { sourceOf } from "../../lib/rule-form.js";
 import { ruleWords } from "../../lib/rule-words.js";
+import { isSuspended } from "../../lib/status.js";
 import { plural } from "../../lib/words.js";
 import { Tag } from "../../parts/badge.js";
 import { Button, LinkButton } from "../../parts/button.js";
@@ -74,6 +75,7 @@ export function RuleList() {
     <//>
     ${error && html`<${Failure} error=${error} retry=${refresh} />`}
     ${deleted && html`<${Notice} tone="wait"><p>The rule “${deleted.Name}” is deleted. <${Button} kind="tight" icon="retry" onClick=${bringBack}>Bring it back<//></p><//>`}
+    ${isSuspended() && html`<${Notice} tone="warn"><p>Routing is suspended, and rules of Orthanc's configuration may be missing here. <a href=${href([])}>What is wrong</a></p><//>`}
     ${loading && !data && html`<${Loading} />`}
     ${data && !rules.length && html`<${Empty} icon="rules" title="There is no rule yet, so nothing is sent.">
       <p>A rule says which studies go where.</p><p><a href=${href(["rules", "new"])}>Write the first rule</a></p>
