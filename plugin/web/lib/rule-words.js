@@ -65,6 +65,8 @@ export function sendWords(entry) {
   return entry?.To ?? JSON.stringify(entry);
 }
 
+const isSaid = (mapping) => Object.keys(mapping ?? {}).length > 0;
+
 /** What the router calls an entry of Send, "FirstOf PACS1, PACS2", as `sendWords` says it. */
 export function labelWords(label) {
   const [, choice, names] = /^(FirstOf|OneOf) (.*)$/.exec(label) ?? [];
@@ -76,7 +78,9 @@ function special(rule) {
     scheduleWords(rule.Schedule),
     rule.Delay && rule.Delay !== "0s" && `after ${durationWords(rule.Delay)}`,
     rule.Priority && rule.Priority !== "Normal" && (rule.Priority === "Urgent" ? "urgent" : "low priority"),
-    rule.Instances && Object.keys(rule.Instances).length && "only some instances",
+    isSaid(rule.Instances) && "only some instances",
+    isSaid(rule.Modify) && "modified copies",
+    isSaid(rule.Anonymize) && "anonymized copies",
     rule.DeleteAfterSend && "deleted here afterwards",
     rule.Stop && "later rules are not looked at",
   ];
