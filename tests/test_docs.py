@@ -56,7 +56,7 @@ MODALITIES = Neighbours(
     {
         name: name
         for name in (
-            *("ARCHIVE", "WORKSTATION", "RESEARCH", "PEDIATRICS", "ONCALL", "REPORTS", "QA"),
+            *("ARCHIVE", "WORKSTATION", "RESEARCH", "PEDIATRICS", "ONCALL", "REPORTS", "QA", "PLANNING"),
             *("PACS1", "PACS2", "READER1", "READER2"),
         )
     }
