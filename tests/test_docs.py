@@ -375,6 +375,27 @@ def test_command_prints_what_the_text_shows(
     assert (shown[at + 1].kind, shown[at + 1].text) == ("text", capsys.readouterr().out)
 
 
+def test_file_of_the_architecture_exists() -> None:
+    page = text_of(REPOSITORY / "docs" / "architecture.md")
+    named = set(re.findall(r"`([\w./]+(?:\.py|\.json|/))`", page))
+    roots = (REPOSITORY, REPOSITORY / "plugin" / "dicom_router")
+    assert len(named) > 20
+    assert [each for each in sorted(named) if not any((root / each).exists() for root in roots)] == []
+
+
+def test_thread_of_the_architecture_exists() -> None:
+    page = text_of(REPOSITORY / "docs" / "architecture.md")
+    told = {
+        name
+        for row in re.findall(r"^\| (`router-.*?) \|", page, re.MULTILINE)
+        for name in re.findall(r"`([\w-]+)`", row)
+    }
+    sources = (REPOSITORY / "plugin" / "dicom_router").rglob("*.py")
+    named = {name for path in sources for name in re.findall(r'"(router-[a-z]+)"', path.read_text(encoding="utf-8"))}
+    assert len(told) > 8
+    assert told <= named
+
+
 def test_every_metric_is_documented_and_no_other() -> None:
     state = [DestinationState("ARCHIVE", up=True, state="Up")]
     snapshot = Snapshot(
