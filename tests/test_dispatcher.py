@@ -4,6 +4,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -36,6 +37,7 @@ class World:
         self.transport = FakeTransport()
         self.destinations = {name: destination(name, retry=QUICK) for name in ("A", "B", "C")}
         self.lanes = 4
+        self.associations = 0  # that the Send of all deliveries asks for, where it does
         self.later = 0.0  # the clock is ahead by so many seconds
         self.closed: set[str] = set()  # destinations whose window is closed
         self.log: list[str] = []
@@ -48,7 +50,7 @@ class World:
         outside = Outside(
             transport=self.transport,
             rest=cast(OrthancRest, self.orthanc),
-            effective=lambda plain, _: plain,
+            effective=lambda plain, _: replace(plain, associations=self.associations or plain.associations),
             window=self._window,
             closed=lambda: None,
             log=self.log.append,
@@ -462,3 +464,21 @@ def test_an_orthanc_that_does_not_answer_only_delays(world: World) -> None:
     world.orthanc.failures.clear()
     world.becomes(delivery, Status.COMPLETED)
     assert sorted(world.stored("A")) == sorted(sent)
+
+
+@pytest.mark.parametrize("associations", [1, 3])
+def test_a_send_has_as_many_associations_as_it_asks_for(world: World, associations: int) -> None:
+    """More or fewer than its destination, which has two."""
+    world.destinations = {"A": world.destinations["A"]}
+    world.associations = associations
+    world.study("s", 40)
+    world.start()
+    world.becomes(world.send("s"), Status.COMPLETED)  # the first try proves the destination
+    world.study("t", 40)
+    world.transport.peer("A").hangs_after = 1
+    world.send("t")
+    world.wait(lambda: world.transport.running("A") == associations, "all associations are open")
+    for _ in range(20):
+        world.running.ring()
+        time.sleep(0.005)
+        assert world.transport.running("A") == associations

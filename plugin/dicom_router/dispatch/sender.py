@@ -74,7 +74,7 @@ class Sender:
         if urgent_only is None or not self._health.breaker(name).proven(now):
             return None
         urgent = self._queue.urgent_ready(name)
-        working = any(sending.has_work for sending in self._of(name))
+        working = any(sending.has_room for sending in self._of(name))
         if not (urgent or working or (not urgent_only and self._queue.ready(name))):
             return None
         return Candidate(name, self._in_flight(name), self._most(name), urgent, self._served.get(name, 0.0))
@@ -83,11 +83,12 @@ class Sender:
         """Its associations; but never the last lane while there are others, since it may begin to hang."""
         others = sum(1 for each in self._health.destinations.values() if each.enabled) > 1
         share = max(1, self._lanes - 1) if others else self._lanes
-        return min(self._health.destinations[name].associations, share)
+        own = [sending.destination.associations for sending in self._of(name)]  # their Send may say another number
+        return min(max([self._health.destinations[name].associations, *own]), share)
 
     def _serve(self, name: str, now: float) -> bool:
         self._served[name] = now
-        working = [sending for sending in self._of(name) if sending.has_work]
+        working = [sending for sending in self._of(name) if sending.has_room]
         if not working:
             return self._claim(name, now)
         sending = min(working, key=lambda each: each.delivery.rank)

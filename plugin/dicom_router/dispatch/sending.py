@@ -80,6 +80,11 @@ class Sending:
         return self.prepared and self.ending is None and bool(self.pending)
 
     @property
+    def has_room(self) -> bool:
+        """There is, and it may be sent over one association more."""
+        return self.has_work and len(self.chunks) < self.destination.associations
+
+    @property
     def over(self) -> bool:
         """Nothing is on its way and nothing more will be handed out."""
         busy = self.chunks or self.verifying or not self.prepared

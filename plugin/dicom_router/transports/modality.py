@@ -23,6 +23,7 @@ from dicom_router.deliveries.outcome import (
 from dicom_router.destination import Destination
 from dicom_router.orthanc_rest import OrthancError, OrthancRest, OrthancUnreachableError
 from dicom_router.transports.rejection import why_rejected
+from dicom_router.transports.series_uids import series_of
 from dicom_router.transports.transport import JobReport, JobState, Wait
 
 PAUSED = "Paused"
@@ -132,19 +133,10 @@ class ModalityTransport:
 
     def _series_queries(self, instances: Sequence[Instance]) -> list[dict[str, str]]:
         """C-FIND at instance level needs the UIDs of the levels above (PS3.4 C.4.1.2.1)."""
-        told = {(each.study_instance_uid, each.series_instance_uid) for each in instances}
-        pairs = self._indexed_uids(instances) if ("", "") in told else sorted(told)
         return [
-            {"StudyInstanceUID": study, "SeriesInstanceUID": series, "SOPInstanceUID": ""} for study, series in pairs
+            {"StudyInstanceUID": each.study, "SeriesInstanceUID": each.series, "SOPInstanceUID": ""}
+            for each in series_of(self._rest, instances)
         ]
-
-    def _indexed_uids(self, instances: Sequence[Instance]) -> list[tuple[str, str]]:
-        """Of the study and the series of these instances."""
-        series = sorted({instance.series_id for instance in instances})
-        rows = self._rest.ask("/tools/bulk-content", {"Resources": series, "Level": "Series"})
-        studies = {row["ParentStudy"] for row in rows}
-        uids = {each: self._rest.get(f"/studies/{each}")["MainDicomTags"]["StudyInstanceUID"] for each in studies}
-        return [(uids[row["ParentStudy"]], row["MainDicomTags"]["SeriesInstanceUID"]) for row in rows]
 
     def _query(self, destination: Destination, query: dict[str, str]) -> set[str]:
         body: dict[str, Any] = {"Level": "Instance", "Query": query}
