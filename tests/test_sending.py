@@ -138,6 +138,28 @@ def test_a_chunk_holds_instances_of_one_study(delivery: Delivery) -> None:
     assert studies == [{"one"}, {"two"}]
 
 
+JPEG_2000, JPEG_LOSSLESS, EXPLICIT, IMPLICIT = (f"1.2.840.10008.1.2{end}" for end in (".4.90", ".4.70", ".1", ""))
+CT, SC = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.7"
+
+
+def test_a_compressed_instance_goes_only_with_its_like(delivery: Delivery) -> None:
+    """Orthanc 1.12 and later would decompress what comes after an uncompressed one of the same SOP class."""
+    kinds = [(CT, EXPLICIT), (CT, JPEG_2000), (SC, EXPLICIT), (SC, JPEG_2000), (CT, JPEG_LOSSLESS), (SC, IMPLICIT)]
+    unsent = [
+        instance(10 * turn + number, sop_class_uid=sop_class, transfer_syntax=syntax)
+        for turn in range(3)
+        for number, (sop_class, syntax) in enumerate(kinds)
+    ]
+    attempt = Sending(delivery, destination())
+    attempt.take_up(unsent)
+    chunks = []
+    while attempt.pending:
+        taken = attempt.next_chunk(1)
+        chunks.append((len(taken), {(each.sop_class_uid, each.transfer_syntax) for each in taken}))
+    uncompressed = {(CT, EXPLICIT), (SC, EXPLICIT), (SC, IMPLICIT)}
+    assert chunks == [(9, uncompressed), *((3, {kind}) for kind in sorted(set(kinds) - uncompressed))]
+
+
 def test_what_is_given_back_goes_next_and_in_order(delivery: Delivery) -> None:
     attempt = sending(delivery, many(50))
     taken = attempt.next_chunk(1)

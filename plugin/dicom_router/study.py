@@ -49,6 +49,7 @@ def _instances(rows: list[Row], studies: Mapping[str, str]) -> list[Instance]:
             size=row.get("FileSize", 0),
             remote_aet=row["Metadata"].get("RemoteAET") or "",
             sop_class_uid=row["Metadata"].get("SopClassUid") or "",
+            transfer_syntax=row["Metadata"].get("TransferSyntax") or "",
         )
         for row in rows
     ]

@@ -101,23 +101,30 @@ class Sending:
         return self.sent + sum(chunk.accepted for chunk in self.chunks)
 
     def next_chunk(self, lanes: int) -> list[Instance]:
-        """Take the next instances, in order and of one study: one of `lanes` equal shares, or all that goes whole."""
+        """Take the next instances, in order: one of `lanes` equal shares, or all that goes whole.
+
+        They are of one study and, unless they go whole, of one context (`Instance.context`).
+        """
         if not self.chunk_size:
             share = max(SMALLEST_CHUNK, _divided(len(self.pending), lanes))
             # In as many equal chunks as needed, rather than in some of the largest and a small rest.
             self.chunk_size = _divided(share, _divided(share, LARGEST_CHUNK))
         size = len(self.pending) if self.destination.whole else self.chunk_size
         taken = [self.pending.popleft()]
-        while len(taken) < size and self.pending and self.pending[0].study_id == taken[0].study_id:
+        while len(taken) < size and self.pending and self._go_together(taken[0], self.pending[0]):
             taken.append(self.pending.popleft())
         return taken
+
+    def _go_together(self, first: Instance, other: Instance) -> bool:
+        return first.study_id == other.study_id and (self.destination.whole or first.context == other.context)
 
     def take_up(self, unsent: Sequence[Instance]) -> None:
         """These are to be sent. After a failed attempt the next begins elsewhere: that one may have met bad ones."""
         failed = self.delivery.error_code not in {"", INTERRUPTED}
         elsewhere = failed and not self.destination.whole
         begin = STRIKES * (self.delivery.attempts - 1) % max(1, len(unsent)) if elsewhere else 0
-        self.pending.extend([*unsent[begin:], *unsent[:begin]])
+        by_context = sorted(unsent, key=lambda instance: instance.context)  # else many chunks would be small
+        self.pending.extend([*by_context[begin:], *by_context[:begin]])
         self.prepared = True
 
     def wait(self, reason: Reason, until: float | None) -> None:
