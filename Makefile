@@ -13,7 +13,8 @@ WEB := plugin/web/vendor/import-map.json
 # The time that is written into the package: that of the last commit, or for sources without history a fixed one.
 EPOCH = $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null),1767225600)
 
-.PHONY: help setup orthanc postgresql web browser run wheel chaos test test-unit test-postgresql test-integration screenshots lint clean
+.PHONY: help setup orthanc postgresql web browser run wheel chaos test test-unit test-postgresql test-integration \
+	test-matrix test-smoke test-containers screenshots lint clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -51,6 +52,15 @@ chaos: $(VENV)/.tests-ready | orthanc ## Fault injection; TRIALS, SEED, FAULT (p
 screenshots: $(VENV)/.tests-ready web browser | orthanc ## Make the pictures of the web page, in docs/images
 	@$(INSTALL_DEBIAN) fonts-inter
 	PYTHONPATH=integration $(BIN)/python demo/screenshots.py
+
+test-matrix: ## The tests again on the Orthancs of Debian 13 and of Debian testing; SUITES and TESTS choose
+	@.ci/matrix
+
+test-smoke: ## A few of the tests with real Orthancs on each of those, in minutes
+	@TESTS="-m smoke integration" .ci/matrix
+
+test-containers: ## Build the image and check both compose files; needs podman or docker, see docs/maintaining.md
+	@.ci/containers
 
 lint: $(VENV)/.tests-ready ## Style and types
 	$(BIN)/ruff check .

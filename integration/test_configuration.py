@@ -50,6 +50,7 @@ def receive(router: Router, folder: Path) -> list[str]:
     return study.sop_instance_uids
 
 
+@pytest.mark.smoke
 def test_five_mistakes_are_told_at_once_and_what_arrives_meanwhile_is_routed_after_their_correction(
     start_router: StartRouter, start_scp: StartScp, tmp_path: Path
 ) -> None:

@@ -32,6 +32,7 @@ def receive(router: Router, folder: Path, instances: int = 10, **tags: object) -
     return study
 
 
+@pytest.mark.smoke
 def test_every_real_file_arrives_at_both_destinations_as_it_was(
     start_router: StartRouter, start_scp: StartScp, start_orthanc: StartOrthanc, tmp_path: Path
 ) -> None:

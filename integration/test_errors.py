@@ -63,6 +63,7 @@ def test_an_instance_that_is_refused_for_good_is_named_and_the_rest_arrives(
     assert [request.uid for request in pacs.requests].count(poisonous) == 1  # permanent: it is not tried again
 
 
+@pytest.mark.smoke
 def test_a_delivery_fails_at_once_when_no_presentation_context_is_accepted(
     router: Router, pacs: ScriptedScp, tmp_path: Path
 ) -> None:

@@ -109,6 +109,7 @@ def test_orthanc_stops_in_time_and_in_order(
     assert_stops_in_order(router)
 
 
+@pytest.mark.smoke
 def test_orthanc_stops_in_time_while_it_receives(
     router: Router, start_proxy: StartProxy, pacs: ScriptedScp, tmp_path: Path
 ) -> None:

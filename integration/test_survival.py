@@ -8,6 +8,8 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+
+import pytest
 from typing import Any
 
 from support.network import DicomNode
@@ -24,6 +26,7 @@ KILLS = 20
 SAVED_KILLS = 8
 
 
+@pytest.mark.smoke
 def test_a_study_is_sent_though_the_router_was_killed_before_it_was_stable(
     start_router: StartRouter, start_scp: StartScp, tmp_path: Path
 ) -> None:

@@ -84,6 +84,7 @@ def test_an_instance_that_the_archive_forgets_again_ends_as_a_warning_that_names
     assert refused["SOPInstanceUID"] not in archive.sop_instance_uids()
 
 
+@pytest.mark.smoke
 def test_a_committed_delivery_is_completed_when_the_archive_commits_to_every_instance(
     start_orthanc: Callable[..., Orthanc], start_router: Callable[..., Router], tmp_path: Path
 ) -> None:
