@@ -8,9 +8,9 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
-from typing import Any
 
 from support.network import DicomNode
 from support.router import Router
