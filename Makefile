@@ -89,7 +89,7 @@ $(BIN)/pip:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.run-ready: setup.cfg pyproject.toml | $(BIN)/pip
-	$(PIP) --editable .
+	$(PIP) --editable '.$(if $(findstring postgresql:,$(ROUTER_DATABASE)),[postgres])'
 	@touch $@
 
 $(VENV)/.tests-ready: setup.cfg pyproject.toml | $(BIN)/pip

@@ -2,6 +2,7 @@
 """The queue with many waiting deliveries: what claiming costs, what the idle dispatcher costs, bytes per instance.
 
 PYTHONPATH=plugin .venv/bin/python bench/delivery_queue.py [--waiting 100000]
+PYTHONPATH=plugin:integration .venv/bin/python bench/delivery_queue.py --postgresql
 """
 
 import argparse
@@ -20,6 +21,7 @@ from dicom_router.destination import Destination
 from dicom_router.dispatch.dispatcher import Dispatcher
 from dicom_router.dispatch.outside import Outside
 from dicom_router.listings import Listings
+from dicom_router.postgres_address import read_address
 from dicom_router.store.database import session, transaction
 from dicom_router.store.store import Store, open_store
 
@@ -111,10 +113,34 @@ def ledger_size(folder: Path, studies: int = 400, instances: int = 500) -> float
     return round(((folder / "ledger.db").stat().st_size - empty) / (studies * instances), 2)
 
 
+def on_postgresql(waiting: int) -> None:
+    """The same on PostgreSQL, over loopback."""
+    from support.postgres_server import PostgresServer  # noqa: PLC0415 - only where there is one
+
+    server = PostgresServer(settings=())
+    try:
+        store = open_store(read_address(server.url(server.database())), "bench", time.time)
+        filling: list[float] = []
+        with session(store.database):
+            with timed(filling):
+                fill(store, waiting)
+            store.database.execute_sql("ANALYZE")  # type: ignore[no-untyped-call] - as autovacuum does after a while
+            told = {"Waiting": waiting, "EnqueueMs": round(filling[0] / waiting, 3)} | claiming(store)
+        print(json.dumps({"Database": "PostgreSQL"} | told | idling(store)))
+        store.close()
+    finally:
+        server.close()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--waiting", type=int, default=100_000)
-    waiting = parser.parse_args().waiting
+    parser.add_argument("--postgresql", action="store_true", help="in a server of our own, with Debian's settings")
+    options = parser.parse_args()
+    if options.postgresql:
+        on_postgresql(options.waiting)
+        return
+    waiting = options.waiting
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         store = open_store(folder / "router.db", "bench", time.time)

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Two Orthancs over one index and one side database in PostgreSQL: each study once, whichever of them dies."""
 
+import json
 import os
 import random
+import signal
 import threading
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -149,3 +151,47 @@ def test_what_a_dead_orthanc_was_sending_goes_on_in_the_other(
     assert set(scp.received) == set(study.sop_instance_uids)
     assert was_interrupted(other, delivery)
     assert scp.requests[-1].calling_aet == other.aet
+
+
+def test_while_the_database_is_away_orthanc_receives_and_nothing_is_lost(
+    start_router: StartRouter, start_scp: StartScp, postgres: PostgresServer, tmp_path: Path
+) -> None:
+    scp = start_scp("PACS")
+    router = start_router({"PACS": scp.node}, database=postgres.url(postgres.database()))
+    before = make_study(tmp_path / "before", instances=INSTANCES, pixels=(16, 16))
+    sent = set(send(before.files, router.node).acknowledged)
+    router.wait_until_completed(1, 60)
+    postgres.stop(signal.SIGQUIT)
+    try:
+        study = make_study(tmp_path / "meanwhile", instances=INSTANCES, pixels=(16, 16))
+        sent |= set(send(study.files, router.node).acknowledged)
+        status = router.router_get("/status")
+        assert status["State"] == "Suspended"
+        assert [each["Path"] for each in status["Problems"]] == ["Router.Database"]
+        assert router.router_request("GET", "/history").status == 503
+    finally:
+        postgres.start()
+    wait_until(lambda: router.router_get("/status")["State"] == "Running", 60, "the database is found again")
+    router.wait_until_completed(2, 60)
+    assert scp.received == Counter(sent)
+
+
+def test_a_database_whose_server_starts_after_orthanc_is_found(
+    start_router: StartRouter, start_scp: StartScp, postgres: PostgresServer, tmp_path: Path
+) -> None:
+    scp = start_scp("PACS")
+    database = postgres.url(postgres.database())
+    postgres.stop()
+    try:
+        router = start_router({"PACS": scp.node}, database=database)
+        (problem,) = router.router_get("/status")["Problems"]
+        assert problem["Path"] == "Router.Database"
+        assert PASSWORD not in json.dumps(problem)
+        study = make_study(tmp_path / "study", instances=INSTANCES, pixels=(16, 16))
+        sent = set(send(study.files, router.node).acknowledged)
+    finally:
+        postgres.start()
+    wait_until(lambda: router.router_get("/status")["State"] == "Running", 60, "the database is found")
+    router.wait_until_completed(1, 60)
+    assert scp.received == Counter(sent)
+    assert PASSWORD not in router.log()

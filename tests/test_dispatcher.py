@@ -14,10 +14,12 @@ from conftest import OpenStore
 from dicom_router.deliveries.delivery import Priority, Reason, Status
 from dicom_router.deliveries.retry import RetryPolicy
 from dicom_router.destination import Destination, Verify
+from dicom_router.dispatch import dispatcher as dispatcher_module
 from dicom_router.dispatch.dispatcher import Dispatcher
 from dicom_router.dispatch.outside import Outside
 from dicom_router.listings import Listings
 from dicom_router.orthanc_rest import OrthancRest
+from dicom_router.store.database import LOST
 from dicom_router.store.store import Store
 from dicom_router.study import list_instances
 from fakes.orthanc import FakeOrthanc, unreachable
@@ -482,3 +484,122 @@ def test_a_send_has_as_many_associations_as_it_asks_for(world: World, associatio
         world.running.ring()
         time.sleep(0.005)
         assert world.transport.running("A") == associations
+
+
+# --- a database that does not answer, and other owners ---------------------------------------------------------------
+
+
+class Failing:
+    """A method of a room of the store that fails as a lost connection does, for as long as `times` says."""
+
+    def __init__(self, method: Callable[..., object], times: int) -> None:
+        self._method = method
+        self.left = times
+
+    def __call__(self, *arguments: object, **named: object) -> object:
+        if self.left:
+            self.left -= 1
+            raise LOST[0]("the server closed the connection")
+        return self._method(*arguments, **named)
+
+
+@pytest.mark.parametrize(
+    ("room", "method"),
+    [
+        ("queue", "claim"),
+        ("queue", "listed"),
+        ("queue", "progress"),
+        ("queue", "succeed"),
+        ("queue", "job_submitted"),
+        ("queue", "wake_due"),
+        ("ledger", "open_chunk"),
+        ("ledger", "submitted"),
+        ("ledger", "close_chunk"),
+        ("ledger", "accepted"),
+    ],
+)
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_database_that_goes_away_at_any_step_loses_nothing(
+    world: World, room: str, method: str, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher_module, "DATABASE_RETRY_SECONDS", 0.02)
+    sent = world.study("s", 250)
+    place = getattr(world.store, room)
+    failing = Failing(getattr(place, method), times)
+    monkeypatch.setattr(place, method, failing)
+    world.start()
+    delivery = world.send("s")
+    world.becomes(delivery, Status.COMPLETED)
+    assert not failing.left
+    assert sorted(world.stored("A")) == sorted(sent)
+    assert len(world.store.ledger.accepted("s", "A")) == 250
+    assert world.store.ledger.open_chunks() == []
+
+
+def test_a_lost_database_is_told_once_and_so_is_its_return(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatcher_module, "DATABASE_RETRY_SECONDS", 0.02)
+    world.start()
+    failing = Failing(world.store.queue.wake_due, 5)
+    monkeypatch.setattr(world.store.queue, "wake_due", failing)
+    world.running.ring()
+    world.wait(lambda: any("answers again" in line for line in world.log) and not failing.left)
+    world.becomes(world.send("s-unknown"), Status.FAILED)
+    assert len([line for line in world.log if "does not answer; nothing new is sent" in line]) <= 2
+
+
+def test_what_an_orthanc_that_died_was_sending_is_taken_over(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatcher_module, "GRACE_SECONDS", 0.1)
+    monkeypatch.setattr(dispatcher_module, "LEASE_RENEWAL_SECONDS", 0.05)
+    sent = world.study("s")
+    delivery = world.send("s")
+    dead = world.open_store("there")
+    assert dead.queue.claim("A", "lease of the dead", world.clock()) is not None
+    dead.ledger.open_chunk("s", "A", delivery, [b"0" * 16])
+    world.start()
+    time.sleep(0.3)  # long enough for several looks
+    assert world.stored("A") == []
+    world.later = 61.0
+    world.running.ring()
+    world.becomes(delivery, Status.COMPLETED)
+    assert sorted(world.stored("A")) == sorted(sent)
+    assert world.store.ledger.open_chunks() == []
+
+
+def test_who_was_thought_dead_sends_no_more_of_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatcher_module, "LEASE_RENEWAL_SECONDS", 0.05)
+    world.study("first", 1)
+    world.start()
+    world.becomes(world.send("first"), Status.COMPLETED)
+    world.transport.peer("A").hangs_after = 1
+    world.study("s")
+    delivery = world.send("s")
+    world.becomes(delivery, Status.SENDING)
+    world.wait(lambda: world.transport.running() > 0)
+    there = world.open_store("there")
+    adopted = there.queue.adopt(world.clock() + 61)
+    assert [each.id for each in adopted] == [delivery]
+    world.running.ring()
+    world.wait(lambda: any("belongs to another router" in line for line in world.log))
+    assert world.transport.running() == 0
+    assert found(world.store, delivery).owner == "there"
+
+
+def test_who_cannot_renew_its_leases_ends_its_jobs_in_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatcher_module, "DATABASE_RETRY_SECONDS", 0.02)
+    world.study("first", 1)
+    world.start()
+    world.becomes(world.send("first"), Status.COMPLETED)
+    world.transport.peer("A").hangs_after = 1
+    world.study("s")
+    delivery = world.send("s")
+    world.wait(lambda: world.transport.running() > 0)
+    failing = [Failing(getattr(world.store.queue, name), 1_000_000) for name in ("wake_due", "renew_leases")]
+    monkeypatch.setattr(world.store.queue, "wake_due", failing[0])
+    monkeypatch.setattr(world.store.queue, "renew_leases", failing[1])
+    world.later = dispatcher_module.FENCE_SECONDS + 1
+    world.running.ring()
+    world.wait(lambda: world.transport.running() == 0, "the job is canceled")
+    world.transport.peer("A").hangs_after = None
+    for each in failing:
+        each.left = 0
+    world.becomes(delivery, Status.COMPLETED)

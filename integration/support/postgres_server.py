@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import psycopg
@@ -44,8 +45,9 @@ def _unprivileged() -> dict[str, object]:
 class PostgresServer:
     """The server; each database in it is made by `database`."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Sequence[str] = QUICK) -> None:
         self.port = free_port()
+        self._settings = settings
         self._folder = Path(tempfile.mkdtemp(prefix="router-postgres-"))
         self._as = _unprivileged()
         self._process: subprocess.Popen[bytes] | None = None
@@ -67,7 +69,7 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start, and return once it answers."""
-        settings = ["listen_addresses=127.0.0.1", f"port={self.port}", "unix_socket_directories=", *QUICK]
+        settings = ["listen_addresses=127.0.0.1", f"port={self.port}", "unix_socket_directories=", *self._settings]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [binaries() / "postgres", "-D", self._data, *[f"-c{each}" for each in settings]],

@@ -132,22 +132,18 @@ class Router:
         self._services.orthanc_version = str(self._rest.get("/system")["Version"])
         self._learn_queries(self._rest)
         try:
-            self._open_and_run()
+            store = self._open_store()
         except StoreError as problem:
             self._suspend(Problem("Router.Database", str(problem)))
             self._remember_first_start()
             if isinstance(problem, UnreachableError):
                 self._opening = OpeningThread(partial(self._open_again, self._services.problems[-1]))
                 self._opening.start()
+            return
+        self._begin(store)
 
-    def _open_and_run(self) -> None:
-        """Begin with what is wrong with the configuration, or with nothing. Raises StoreError."""
-        store = self._open_store()
-        try:
-            store.begin()
-            self._begin_at_first_start(store)
-        except LOST as problem:
-            raise UnreachableError(f"The router's database does not answer any more: {problem}") from problem
+    def _begin(self, store: Store) -> None:
+        """With an open database: route, unless something is wrong with the configuration."""
         self._services.store = store
         self._services.clock = store.clock
         if self._services.problems:
@@ -157,11 +153,11 @@ class Router:
 
     def _open_again(self, told: Problem) -> bool:
         """The server of the database did not answer at the start, as `told`. True once it does."""
-        self._services.problems.remove(told)
         try:
-            self._open_and_run()
+            store = self._open_store()
+            self._services.problems.remove(told)
+            self._begin(store)
         except UnreachableError:
-            self._services.problems.append(told)
             return False
         except Exception as problem:  # noqa: BLE001 - nobody else would tell
             self._suspend(Problem("Router.Database", f"The router could not begin: {problem}"))
@@ -186,7 +182,13 @@ class Router:
         except ValueError as problem:
             raise StoreError(f"The address of the database {problem}") from None
         self._services.database_name = f"SQLite {place.name}" if isinstance(place, Path) else str(place)
-        return open_store(place, self._owner(), time.time)
+        store = open_store(place, self._owner(), time.time)
+        try:
+            store.begin()
+            self._begin_at_first_start(store)
+        except LOST as problem:
+            raise UnreachableError(f"The router's database does not answer any more: {problem}") from problem
+        return store
 
     def _owner(self) -> str:
         return owner(self._configuration, self._host.server_identifier())

@@ -123,9 +123,6 @@ class Dispatcher:
 
     def _go_on(self) -> None:
         """All there is to do, until the router stops. Raises the errors of LOST."""
-        if self._database_lost:
-            self._database_lost = False
-            self._outside.log("the router's database answers again; sending goes on")
         self._next_renewal = 0.0
         self._next_adoption = self._outside.clock() + GRACE_SECONDS
         if not self._recovered:
@@ -165,6 +162,9 @@ class Dispatcher:
     def _turn(self) -> None:
         try:
             self._advance(self._outside.clock())
+            if self._database_lost:
+                self._database_lost = False
+                self._outside.log("the router's database answers again; sending goes on")
             self._workers.receive(self._pause())
         except LOST:
             raise

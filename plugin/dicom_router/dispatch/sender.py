@@ -194,8 +194,8 @@ class Sender:
             if not any(len(chunk.instances) == 1 for each in self.active for chunk in each.chunks):
                 self._submit(sending, [sending.pending.popleft()])
             return
-        self._health.breaker(sending.destination.name).trying = True
         chunk = self._open_chunk(sending, [sending.pending.popleft()])
+        self._health.breaker(sending.destination.name).trying = True
         self._workers.start(
             partial(self._transport.try_one, sending.destination, instance), partial(self._tried, sending, chunk)
         )
