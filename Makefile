@@ -13,14 +13,14 @@ WEB := plugin/web/vendor/import-map.json
 # The time that is written into the package: that of the last commit, or for sources without history a fixed one.
 EPOCH = $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null),1767225600)
 
-.PHONY: help setup orthanc postgresql web browser run wheel chaos test test-unit test-postgresql test-integration \
+.PHONY: help setup orthanc dicom-web postgresql web browser run wheel chaos test test-unit test-postgresql test-integration \
 	test-matrix test-smoke test-containers screenshots lint clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
-setup: $(VENV)/.tests-ready web browser | orthanc postgresql ## Install what is missing, for running and for the tests
+setup: $(VENV)/.tests-ready web browser | orthanc dicom-web postgresql ## Install what is missing, for running and for the tests
 
 web: $(WEB) ## Fetch the modules of the web page into plugin/web/vendor
 
@@ -35,7 +35,7 @@ test-unit: $(VENV)/.tests-ready ## The fast tests, without Orthanc
 test-postgresql: $(VENV)/.tests-ready | postgresql ## Those of the fast tests that have a database, on PostgreSQL
 	$(BIN)/pytest -q tests --database postgresql
 
-test-integration: $(VENV)/.tests-ready web browser | orthanc postgresql ## The tests with real Orthancs
+test-integration: $(VENV)/.tests-ready web browser | orthanc dicom-web postgresql ## The tests with real Orthancs
 	$(BIN)/pytest -q integration
 
 # The same sources make the same file, byte for byte, with the same version of setuptools.
@@ -75,6 +75,9 @@ orthanc:
 
 postgresql:
 	@$(INSTALL_DEBIAN) $(POSTGRES_PACKAGES)
+
+dicom-web:
+	@$(INSTALL_DEBIAN) $(if $(ORTHANC_PLUGINS),,orthanc-dicomweb)
 
 browser:
 	@$(INSTALL_DEBIAN) chromium

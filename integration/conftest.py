@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from support.browser import Watched, running_chromium
+from support.http_server import ScriptedHttpServer
 from support.latency_proxy import LatencyProxy
 from support.network import DicomNode
 from support.orthanc import Orthanc
@@ -146,3 +147,18 @@ def open_page(chromium: Browser, orthancs: list[Orthanc]) -> Iterator[Callable[.
     for each in opened:
         each.close()
     assert complaints == []
+
+
+@pytest.fixture
+def start_http_server(orthancs: list[Orthanc]) -> Iterator[Callable[..., ScriptedHttpServer]]:
+    """`start_http_server()`: a scripted peer and DICOMweb server, listening."""
+    del orthancs
+    servers: list[ScriptedHttpServer] = []
+
+    def start() -> ScriptedHttpServer:
+        servers.append(ScriptedHttpServer())
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()

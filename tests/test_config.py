@@ -14,7 +14,7 @@ from builders import MODALITIES, configured
 from dicom_router.config import Neighbours, RuleParser, effective, neighbours, parse
 from dicom_router.deliveries.delivery import Priority
 from dicom_router.deliveries.retry import RetryPolicy
-from dicom_router.destination import Destination, Late, Verify
+from dicom_router.destination import Destination, Kind, Late, Verify
 from dicom_router.problems import Problem
 from dicom_router.rules.schedule import Always
 
@@ -123,10 +123,10 @@ def test_what_orthanc_knows_is_read_in_both_of_its_forms() -> None:
         {
             "DicomModalities": {"A": ["AET-A", "host", 104], "B": {"AET": "AET-B", "Host": "h", "Port": 1}},
             "OrthancPeers": {"peer": ["http://x"]},
-            "DicomWeb": {"Servers": {"cloud": ["http://y"]}},
+            "DicomWeb": {"Servers": {"cloud": ["http://y"]}, "Root": "/dw"},
         }
     )
-    assert told == Neighbours({"A": "AET-A", "B": "AET-B"}, frozenset({"peer"}), frozenset({"cloud"}))
+    assert told == Neighbours({"A": "AET-A", "B": "AET-B"}, frozenset({"peer"}), frozenset({"cloud"}), "/dw")
     assert neighbours({}) == Neighbours()
 
 
@@ -221,11 +221,8 @@ def test_two_rules_of_one_name_are_refused() -> None:
 @pytest.mark.parametrize(
     ("section", "path"),
     [
-        ({"Destinations": {"A": {"Peer": "research"}}}, "Router.Destinations.A.Peer"),
-        ({"Destinations": {"A": {"DicomWeb": "cloud"}}}, "Router.Destinations.A.DicomWeb"),
         ({"Destinations": {"A": {"Modality": "ARCHIVE", "Bandwidth": "1MB/s"}}}, "Router.Destinations.A.Bandwidth"),
         ({"Rules": [CT | {"Process": {"Command": ["x"]}}]}, "Router.Rules[0].Process"),
-        ({"Rules": [CT | {"Send": ["research"]}]}, "Router.Rules[0].Send[0]"),
         ({"Rules": [CT | {"Send": [{"To": "ARCHIVE", "From": "Input"}]}]}, "Router.Rules[0].Send[0].From"),
     ],
 )
@@ -277,6 +274,79 @@ def test_a_rule_may_not_ask_a_folder_for_it_either() -> None:
 def test_what_says_how_files_are_written_goes_with_a_folder_only(key: str) -> None:
     told = problems({"Destinations": {"A": {"Modality": "ARCHIVE", key: "Zip"}}})
     assert told == {f"Router.Destinations.A.{key}": "goes with a Folder only."}
+
+
+def test_peers_and_dicom_web_servers_are_destinations_with_and_without_an_entry() -> None:
+    section = {
+        "Retry": {"First": "5s"},
+        "Destinations": {"A": {"Peer": "research", "Compress": True}, "B": {"DicomWeb": "cloud", "Verify": "Counted"}},
+        "Rules": [CT | {"Send": ["A", "B", "research", {"To": "cloud", "Late": "All"}]}],
+    }
+    settings, found = parse(section, KNOWN)
+    assert found == []
+    assert settings is not None
+    told = {name: (each.kind, each.target, each.aet) for name, each in settings.destinations.items()}
+    assert told == {
+        "A": (Kind.PEER, "research", ""),
+        "B": (Kind.DICOM_WEB, "cloud", ""),
+        "research": (Kind.PEER, "research", ""),
+        "cloud": (Kind.DICOM_WEB, "cloud", ""),
+    }
+    assert {each.retry.first for each in settings.destinations.values()} == {5.0}
+    assert settings.destinations["A"].compress
+
+
+def test_a_peer_and_a_dicom_web_server_must_be_in_orthancs_configuration() -> None:
+    told = problems({"Destinations": {"A": {"Peer": "reserch"}, "B": {"DicomWeb": "research"}}})
+    assert told["Router.Destinations.A.Peer"] == (
+        '"reserch" is not one of Orthanc\'s OrthancPeers. Did you mean "research"?'
+    )
+    assert '"research" is not one of Orthanc\'s DicomWeb.Servers.' in told["Router.Destinations.B.DicomWeb"]
+
+
+def test_a_switched_off_dicom_web_plugin_is_told_also_for_a_server_without_an_entry() -> None:
+    known = neighbours({"DicomWeb": {"Enable": False, "Servers": {"cloud": ["http://y"]}}})
+    _, found = parse({"Destinations": {"A": {"DicomWeb": "cloud"}}}, known)
+    assert [each.path for each in found] == ["Router.Destinations.A.DicomWeb"]
+    _, found = parse({"Rules": [CT | {"Send": ["cloud"]}]}, known)
+    assert [each.path for each in found] == ["Router.Rules[0].Send[0].DicomWeb"]
+
+
+def test_a_name_of_several_kinds_must_be_told_apart() -> None:
+    known = Neighbours({"X": "X"}, frozenset({"X"}), frozenset({"X"}))
+    _, found = parse({"Rules": [CT | {"Send": ["X"]}]}, known)
+    assert [each.path for each in found] == ["Router.Rules[0].Send[0]"]
+    assert found[0].message == (
+        '"X" is in DicomModalities and OrthancPeers and DicomWeb.Servers; '
+        'say which is meant by an entry in Destinations, like "X": { "Modality": "X" }.'
+    )
+    settings, found = parse({"Destinations": {"X": {"Peer": "X"}}, "Rules": [CT | {"Send": ["X"]}]}, known)
+    assert found == []
+    assert settings is not None
+    assert settings.destinations["X"].kind is Kind.PEER
+
+
+@pytest.mark.parametrize("kind", ["Peer", "DicomWeb"])
+@pytest.mark.parametrize(
+    ("option", "value"), [("Verify", "Committed"), ("LocalAet", "ME"), ("MoveOriginator", "ME"), ("Compress", True)]
+)
+def test_what_a_server_over_http_cannot_do_is_refused_where_it_is_asked_for(
+    kind: str, option: str, value: object
+) -> None:
+    name = {"Peer": "research", "DicomWeb": "cloud"}[kind]
+    legal = (kind, option) == ("Peer", "Compress")
+    section = {"Destinations": {"A": {kind: name, option: value}}}
+    assert set(problems(section)) == (set() if legal else {f"Router.Destinations.A.{option}"})
+    for send in ({"To": name, option: value}, {"FirstOf": ["ARCHIVE", name], option: value}):
+        told = problems_of_rule(Send=[send])
+        only_one = "To" in send
+        expected = f"Router.Rules[0].Send[0].{option}"
+        assert (expected in told) == (not legal or not only_one)
+
+
+def test_a_modality_is_not_compressed() -> None:
+    told = problems({"Destinations": {"A": {"Modality": "ARCHIVE", "Compress": True}}})
+    assert told == {"Router.Destinations.A.Compress": "goes with a Peer only, not with a modality."}
 
 
 @pytest.mark.parametrize("send", [{}, {"Schedule": "19:00-07:00"}, {"To": "ARCHIVE", "Bogus": 1}, 5, None, ["ARCHIVE"]])

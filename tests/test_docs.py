@@ -41,7 +41,7 @@ from dicom_router.config import (
     neighbours,
     parse,
 )
-from dicom_router.destination import Destination
+from dicom_router.destination import Destination, Kind
 from dicom_router.messengers.webhook import signature
 from dicom_router.metrics import DestinationState, Intake, Snapshot, exposition
 from dicom_router.rules.facts import TagFacts
@@ -138,6 +138,8 @@ def problems_of(example: dict[str, object]) -> list[str]:
         section = {"Destinations": {name: {"Modality": name} for name in known.modalities}}
     elif "Router" in example:
         section = example["Router"]
+        if len(example) > 1:  # with what it needs of Orthanc's own configuration
+            known = neighbours(example)
     elif "Send" in example:
         section = {"Rules": [example]}
     elif example and all(isinstance(value, dict) and "Modality" in value for value in example.values()):
@@ -230,8 +232,9 @@ def warned(bodies: list[dict[str, object]], modalities: frozenset[str] | None = 
     parser = RuleParser(MODALITIES, destinations)
     read = [parser.rule({"Name": f"rule {index}", **body}, "") for index, body in enumerate(bodies)]
     assert parser.problems == []
+    known = {} if modalities is None else {Kind.MODALITY: modalities}
     found = rule_warnings(
-        [rule for rule in read if rule is not None], Surroundings(destinations, effective, TODAY, modalities)
+        [rule for rule in read if rule is not None], Surroundings(destinations, effective, TODAY, known)
     )
     return [each.message for told in found.values() for each in told]
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dicom_router.config import Neighbours, RuleParser, effective
-from dicom_router.destination import Destination
+from dicom_router.destination import Destination, Kind
 from dicom_router.rules.decision import decide
 from dicom_router.rules.facts import TagFacts
 from dicom_router.rules.rule import Rule
@@ -24,6 +24,8 @@ assert NIGHT_SCHEDULE is not None
 DESTINATIONS = {
     "ARCHIVE": Destination("ARCHIVE", "ARCHIVE", "ARCH"),
     "NIGHT": Destination("NIGHT", "NIGHT", "NIGHT", schedule=NIGHT_SCHEDULE),
+    "P": Destination("P", "research", kind=Kind.PEER),
+    "W": Destination("W", "cloud", kind=Kind.DICOM_WEB),
 }
 
 
@@ -35,10 +37,10 @@ def rules_of(*bodies: Mapping[str, Any]) -> list[Rule]:
     return [rule for rule in rules if rule is not None]
 
 
-def warned(*bodies: Mapping[str, Any], modalities: frozenset[str] | None = None) -> list[str]:
+def warned(*bodies: Mapping[str, Any], known: Mapping[Kind, frozenset[str]] | None = None) -> list[str]:
     """The warnings of the last rule."""
     rules = rules_of(*bodies)
-    told = rule_warnings(rules, Surroundings(DESTINATIONS, effective, NOW, modalities))
+    told = rule_warnings(rules, Surroundings(DESTINATIONS, effective, NOW, known or {}))
     return [f"{each.path}: {each.message}" for each in told[rules[-1].name]]
 
 
@@ -165,8 +167,18 @@ def test_a_rule_that_sends_back_to_the_sender_is_warned_of() -> None:
 
 def test_a_destination_that_orthanc_does_not_know_now_is_warned_of() -> None:
     expected = ['Send[0]: Orthanc does not know the modality "ARCHIVE" of ARCHIVE now.']
-    assert warned({}, modalities=frozenset({"NIGHT"})) == expected
-    assert warned({}, modalities=frozenset({"ARCHIVE"})) == []
+    assert warned({}, known={Kind.MODALITY: frozenset({"NIGHT"})}) == expected
+    assert warned({}, known={Kind.MODALITY: frozenset({"ARCHIVE"})}) == []
+    assert warned({}, known={Kind.PEER: frozenset()}) == []
+
+
+def test_a_peer_and_a_dicom_web_server_that_orthanc_does_not_know_now_are_warned_of() -> None:
+    send = {"Send": ["P", "W"]}
+    peer = 'Send[0]: Orthanc does not know the peer "research" of P now.'
+    web = 'Send[1]: Orthanc does not know the DICOMweb server "cloud" of W now.'
+    assert warned(send, known={Kind.PEER: frozenset(), Kind.DICOM_WEB: frozenset({"other"})}) == [peer, web]
+    assert warned(send, known={Kind.DICOM_WEB: frozenset()}) == [web + " Is its DICOMweb plugin loaded?"]
+    assert warned(send, known={Kind.PEER: frozenset({"research"}), Kind.DICOM_WEB: frozenset({"cloud"})}) == []
 
 
 def test_schedules_that_never_meet_are_warned_of() -> None:

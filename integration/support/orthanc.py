@@ -35,8 +35,17 @@ def plugin_file(name: str) -> Path:
 
 def python_plugin() -> Path:
     """Orthanc's Python plugin."""
-    plugin = plugin_file("libOrthancPython.so")
-    assert plugin.exists(), f"{plugin} is missing (Debian's package is orthanc-python); Orthanc would start without it"
+    return _installed("libOrthancPython.so", "orthanc-python")
+
+
+def dicom_web_plugin() -> Path:
+    """Orthanc's DICOMweb plugin."""
+    return _installed("libOrthancDicomWeb.so", "orthanc-dicomweb")
+
+
+def _installed(name: str, package: str) -> Path:
+    plugin = plugin_file(name)
+    assert plugin.exists(), f"{plugin} is missing (Debian's package is {package}); Orthanc would start without it"
     return plugin
 
 
@@ -65,6 +74,8 @@ class OrthancProcess(OrthancHttp):
     def __init__(self, config_file: Path, log_file: Path) -> None:
         config = read_orthanc_json(config_file)
         super().__init__(config["HttpPort"])
+        for user, password in (config.get("RegisteredUsers") or {}).items():
+            self.authorization = urllib3.make_headers(basic_auth=f"{user}:{password}")
         self.name: str = config["Name"]
         self.aet: str = config["DicomAet"]
         self.http: int = config["HttpPort"]

@@ -44,6 +44,7 @@ class OrthancHttp:
     def __init__(self, port: int) -> None:
         self.url = f"http://{LOOPBACK}:{port}"
         self._pool = urllib3.PoolManager(maxsize=16, retries=ASK_AGAIN)
+        self.authorization: dict[str, str] = {}
 
     def request(
         self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None, timeout: float = 30
@@ -58,7 +59,9 @@ class OrthancHttp:
             pool = urllib3.PoolManager(retries=False)
             headers = {**headers, "Connection": "close"}
         started = time.monotonic()
-        reply = pool.request(method, self.url + path, body=data, headers=dict(headers), timeout=timeout)
+        reply = pool.request(
+            method, self.url + path, body=data, headers={**self.authorization, **headers}, timeout=timeout
+        )
         return Answer(reply.status, reply.data, dict(reply.headers), time.monotonic() - started)
 
     def get(self, path: str, timeout: float = 30) -> Any:

@@ -3,6 +3,7 @@
 
 from collections.abc import Callable
 
+from .http_server import ScriptedHttpServer
 from .latency_proxy import LatencyProxy
 from .orthanc import Orthanc
 from .router import Router
@@ -12,3 +13,4 @@ StartOrthanc = Callable[..., Orthanc]
 StartRouter = Callable[..., Router]
 StartScp = Callable[..., ScriptedScp]
 StartProxy = Callable[..., LatencyProxy]
+StartHttpServer = Callable[..., ScriptedHttpServer]

@@ -47,9 +47,14 @@ from dicom_router.store.database import LOST, StoreError, UnreachableError
 from dicom_router.store.journal import Position
 from dicom_router.store.store import Store, open_store
 from dicom_router.transports.by_kind import TransportsByKind
+from dicom_router.transports.dicom_web import DicomWebService
 from dicom_router.transports.folder import FolderTransport
+from dicom_router.transports.followed_jobs import FollowedJobs
+from dicom_router.transports.http_node import http_nodes
+from dicom_router.transports.http_transport import HttpTransport
 from dicom_router.transports.modality import ModalityTransport
 from dicom_router.transports.own_jobs import OwnJobs
+from dicom_router.transports.peer import PeerService
 from dicom_router.transports.transport import JobState, Transport
 from dicom_router.watching import Watch
 
@@ -57,6 +62,7 @@ DEFAULT_CONCURRENT_JOBS = 2  # Orthanc's own default
 DEFAULT_STABLE_AGE = 60
 FEW_LANES = 4
 START_SECONDS = 20.0
+OWN_JOBS_SECONDS = 1.0  # for the router's own jobs to end, once their connections are shut down
 
 
 class Router:
@@ -88,6 +94,8 @@ class Router:
         self._makeshift: TemporaryDirectory[str] | None = None
         self._following: FollowingThread | None = None
         self._opening: OpeningThread | None = None
+        self._own_jobs: OwnJobs | None = None
+        self._followed_jobs: FollowedJobs | None = None
 
     # Called by Orthanc
 
@@ -111,9 +119,14 @@ class Router:
         elif self._is_doorbell(change) and self._intake is not None:
             self._intake.ring()
         elif change in {Change.JOB_SUCCESS, Change.JOB_FAILURE}:
-            self._job_ended(resource_id, JobState.SUCCESS if change is Change.JOB_SUCCESS else JobState.FAILURE)
+            self._orthanc_job_ended(resource_id, JobState.SUCCESS if change is Change.JOB_SUCCESS else JobState.FAILURE)
         elif change is Change.DELETED and self._housekeeping is not None:
             self._housekeeping.deleted(resource_id)
+
+    def _orthanc_job_ended(self, job_id: str, state: JobState) -> None:
+        if self._followed_jobs is not None:
+            self._followed_jobs.tell(job_id, state)
+        self._job_ended(job_id, state)
 
     def _job_ended(self, job_id: str, state: JobState) -> None:
         if self._dispatcher is not None:
@@ -194,12 +207,7 @@ class Router:
         return owner(self._configuration, self._host.server_identifier())
 
     def _run(self, store: Store, rest: HttpRest | SdkRest) -> None:
-        own_jobs = OwnJobs(self._job_ended)
-        modality = ModalityTransport(rest)
-        folder = FolderTransport(rest, own_jobs, self._owner())
-        renderer = Renderer(rest, store.secret.key)
-        kinds: dict[Kind, Transport] = {Kind.MODALITY: modality, Kind.FOLDER: folder}
-        transport = TransportsByKind(modality, kinds, own_jobs, renderer)
+        transport = self._transport(rest, store)
         listings = Listings(time.monotonic)
         routing = Routing(
             rest,
@@ -299,7 +307,26 @@ class Router:
         engine = self._services.engine
         return {name: engine.dispatcher.breaker(name) for name in self._services.destinations} if engine else {}
 
+    def _transport(self, rest: HttpRest | SdkRest, store: Store) -> TransportsByKind:
+        self._own_jobs = own_jobs = OwnJobs(self._job_ended)
+        self._followed_jobs = followed = FollowedJobs(rest)
+        modality = ModalityTransport(rest)
+        peers = PeerService(rest)
+        dicom_web = DicomWebService(rest, self._services.neighbours.dicom_web_root)
+        known_peers = peers.directory(http_nodes(self._configuration.get("OrthancPeers"), self._configuration))
+        listed = (self._configuration.get("DicomWeb") or {}).get("Servers")
+        known_servers = dicom_web.directory(http_nodes(listed, self._configuration))
+        kinds: dict[Kind, Transport] = {
+            Kind.MODALITY: modality,
+            Kind.PEER: HttpTransport(rest, peers, known_peers, own_jobs, followed),
+            Kind.DICOM_WEB: HttpTransport(rest, dicom_web, known_servers, own_jobs, followed),
+            Kind.FOLDER: FolderTransport(rest, own_jobs, self._owner()),
+        }
+        return TransportsByKind(modality, kinds, own_jobs, Renderer(rest, store.secret.key))
+
     def _stop(self) -> None:
+        if self._own_jobs is not None:
+            self._own_jobs.end()
         if self._services.backfill is not None:
             self._services.backfill.stop()
         threads = (
@@ -315,6 +342,8 @@ class Router:
             if thread is not None:
                 thread.stop()
         self._services.engine = None
+        if self._own_jobs is not None:
+            self._own_jobs.join(OWN_JOBS_SECONDS)
         if self._services.store is not None:
             self._services.store.close()
         if self._rest is not None:

@@ -108,7 +108,7 @@ def _warnings(checked: Checked) -> list[Problem]:
         return []
     settings = checked.settings
     now = datetime.now(settings.time_zone)
-    around = Surroundings(settings.destinations, effective, now, frozenset(checked.known.modalities))
+    around = Surroundings(settings.destinations, effective, now)
     told = rule_warnings(settings.rules, around)
     return [
         Problem(f"Router.Rules[{index}].{each.path}".rstrip("."), each.message)

@@ -73,6 +73,7 @@ class Destination:
     late: Late = Late.NEW
     local_aet: str = ""
     move_originator: str = ""
+    compress: bool = False  # of a peer: instances travel gzipped
     format: Format = Format.DICOM  # of a folder
     path: str = ""  # of a folder: the template of its files; empty for that of the format
     alteration: Alteration | None = None  # of one delivery: it gets copies that differ from what is stored here

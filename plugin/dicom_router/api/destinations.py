@@ -74,7 +74,7 @@ class DestinationRoutes:
         return self._switch(call, paused=False)
 
     def test(self, call: Call) -> TestAnswer:
-        """A C-ECHO, through Orthanc's HTTP port: it does not hold the interpreter."""
+        """A C-ECHO or its like, over HTTP ports: it does not hold the interpreter."""
         destination = self._find(call)
         began = time.monotonic()
         error = self._services.need_engine().transport.probe(destination)

@@ -8,19 +8,22 @@ from datetime import UTC, datetime, tzinfo
 
 from dicom_router.api.services import Services
 from dicom_router.config import effective
+from dicom_router.destination import Kind
 from dicom_router.orthanc_rest import OrthancError
 from dicom_router.problems import Problem
 from dicom_router.rules.rule import Origin, Rule
 from dicom_router.rules.warnings.checks import Surroundings, rule_warnings
 
 KEPT_SECONDS = 600.0  # reasoning about a thousand rules takes a second
-ASKED_SECONDS = 5.0  # Orthanc's modalities change rarely
+ASKED_SECONDS = 5.0  # what Orthanc knows changes rarely
+
+Known = dict[Kind, frozenset[str]]  # the names that Orthanc knows now, of each kind that it was asked for
 
 
 @dataclass(frozen=True)
 class _Kept:
     rules: tuple[Rule, ...]
-    modalities: frozenset[str] | None
+    known: Known
     at: float
     told: dict[str, list[Problem]]
 
@@ -32,21 +35,21 @@ class RuleWarnings:
         self._services = services
         self._kept: _Kept | None = None
         self._loaded: frozenset[str] | None = None
-        self._asked: tuple[float, frozenset[str] | None] | None = None
+        self._asked: tuple[float, Known] | None = None
 
     def active(self) -> dict[str, list[Problem]]:
         """By the names of the active rules; paths are below the rule."""
-        rules, modalities, now = tuple(self._services.shelf.all()), self._modalities(), self._services.clock()
+        rules, known, now = tuple(self._services.shelf.all()), self._known(), self._services.clock()
         kept = self._kept
-        if kept is None or (kept.rules, kept.modalities) != (rules, modalities) or abs(now - kept.at) > KEPT_SECONDS:
-            kept = self._kept = _Kept(rules, modalities, now, self.of(rules))
+        if kept is None or (kept.rules, kept.known) != (rules, known) or abs(now - kept.at) > KEPT_SECONDS:
+            kept = self._kept = _Kept(rules, known, now, self.of(rules))
         return kept.told
 
     def of(self, rules: Sequence[Rule]) -> dict[str, list[Problem]]:
         """Of any rules, in the order in which they would be looked at."""
         zone: tzinfo = self._services.zone
         now = datetime.fromtimestamp(self._services.clock(), UTC).astimezone(zone)
-        around = Surroundings(self._services.destinations, effective, now, self._modalities(), self._plugins())
+        around = Surroundings(self._services.destinations, effective, now, self._known(), self._plugins())
         return rule_warnings(rules, around)
 
     def all(self) -> list[Problem]:
@@ -58,11 +61,13 @@ class RuleWarnings:
             for each in told.get(rule.name, [])
         ]
 
-    def _modalities(self) -> frozenset[str] | None:
+    def _known(self) -> Known:
         """What Orthanc knows now, which may be less than what its configuration said; asked for now and then."""
         now = self._services.clock()
         if self._asked is None or abs(now - self._asked[0]) > ASKED_SECONDS:
-            self._asked = now, self._ask()
+            used = {each.kind for each in self._services.destinations.values()}
+            told = {kind: self._ask(path) for kind, path in self._lists().items() if kind in used}
+            self._asked = now, {kind: names for kind, names in told.items() if names is not None}
         return self._asked[1]
 
     def _plugins(self) -> frozenset[str] | None:
@@ -72,13 +77,18 @@ class RuleWarnings:
                 self._loaded = frozenset(self._services.rest.get("/plugins"))
         return self._loaded
 
-    def _ask(self) -> frozenset[str] | None:
+    def _lists(self) -> dict[Kind, str]:
+        """Orthanc's routes that list the systems of a kind."""
+        root = self._services.neighbours.dicom_web_root.strip("/")
+        return {Kind.MODALITY: "/modalities", Kind.PEER: "/peers", Kind.DICOM_WEB: f"/{root}/servers"}
+
+    def _ask(self, path: str) -> frozenset[str] | None:
         if self._services.rest is None:
             return None
         try:
-            return frozenset(self._services.rest.get("/modalities"))
-        except OrthancError:
-            return None
+            return frozenset(self._services.rest.get(path))
+        except OrthancError as problem:
+            return frozenset() if problem.not_found else None  # without the DICOMweb plugin there are no servers
 
 
 def place(rule: Rule, index: int) -> str:

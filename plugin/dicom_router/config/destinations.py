@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Reading destinations, and the names that rules give for them."""
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
@@ -15,6 +16,15 @@ from dicom_router.filing.template import parse_template
 from dicom_router.problems import nearest
 from dicom_router.rules.schedule import Always, Schedule, parse_schedule
 
+# Where Orthanc's configuration lists the systems of a kind, and what one of them is.
+LISTS = {Kind.MODALITY: "DicomModalities", Kind.PEER: "OrthancPeers", Kind.DICOM_WEB: "DicomWeb.Servers"}
+NOUNS = {
+    Kind.MODALITY: "modality",
+    Kind.PEER: "peer",
+    Kind.DICOM_WEB: "DICOMweb server",
+    Kind.FOLDER: "folder",
+}
+
 
 class DestinationReader(Reader):
     """Reads `Destinations`."""
@@ -27,27 +37,42 @@ class DestinationReader(Reader):
         if shape is None:
             return
         self.unsupported_options(shape, path)
-        for kind in ("Peer", "DicomWeb"):
-            if isinstance(entry, dict) and kind in entry:
-                self.not_yet(f"{path}.{kind}", "A destination other than a modality")
-        kinds = [kind for kind in ("Modality", "Peer", "DicomWeb", "Folder") if kind in mapping(entry)]
+        kinds = [kind for kind in Kind if kind in mapping(entry)]
         if len(kinds) != 1:
             self.tell(path, "A destination needs exactly one of Modality, Peer, DicomWeb, Folder.")
         if shape.modality is not None:
-            self._modality(name, shape, shape.modality, path)
+            self._server(Destination(name, shape.modality), shape, path)
+        if shape.peer is not None:
+            self._server(Destination(name, shape.peer, kind=Kind.PEER), shape, path)
+        if shape.dicom_web is not None:
+            self._server(Destination(name, shape.dicom_web, kind=Kind.DICOM_WEB), shape, path)
         if shape.folder is not None:
             self._folder(name, shape, shape.folder, path)
         for key in ("Path", "Format"):
             if key in mapping(entry) and shape.folder is None:
                 self.tell(f"{path}.{key}", "goes with a Folder only.")
 
-    def _modality(self, name: str, shape: DestinationSection, modality: str, path: str) -> None:
-        if modality not in self.known.modalities:
-            hint = nearest(modality, self.known.modalities)
-            self.tell(f"{path}.Modality", f'"{modality}" is not one of Orthanc\'s DicomModalities.{hint}')
+    def _server(self, plain: Destination, shape: DestinationSection, path: str) -> None:
+        """A destination that is an entry of Orthanc's configuration."""
+        known = self._entries(plain.kind)
+        if plain.target not in known:
+            hint = nearest(plain.target, known)
+            self.tell(f"{path}.{plain.kind}", f'"{plain.target}" is not one of Orthanc\'s {LISTS[plain.kind]}.{hint}')
             return
-        plain = Destination(name, modality, self.known.modalities[modality], retry=self.retry)
-        self.destinations[name] = self.with_options(plain, shape, path)
+        if plain.kind is Kind.DICOM_WEB and not self.known.dicom_web_enabled:
+            self.tell(f"{path}.DicomWeb", "Orthanc's DICOMweb plugin is switched off: DicomWeb.Enable is false.")
+        self.unfit_options(plain, shape, path)
+        aet = self.known.modalities[plain.target] if plain.kind is Kind.MODALITY else ""
+        self.destinations[plain.name] = self.with_options(replace(plain, aet=aet, retry=self.retry), shape, path)
+
+    def _entries(self, kind: Kind) -> Collection[str]:
+        """The names that Orthanc's configuration has for systems of this kind."""
+        entries: dict[Kind, Collection[str]] = {
+            Kind.MODALITY: self.known.modalities,
+            Kind.PEER: self.known.peers,
+            Kind.DICOM_WEB: self.known.dicom_web,
+        }
+        return entries.get(kind, ())
 
     def _folder(self, name: str, shape: DestinationSection, folder: str, path: str) -> None:
         kept = Format(shape.format or Format.DICOM)
@@ -64,20 +89,23 @@ class DestinationReader(Reader):
 
     def unfit_options(self, destination: Destination, shape: OptionsSection, path: str) -> None:
         """Refuse what cannot be had from this kind of destination."""
-        if destination.kind is not Kind.FOLDER:
-            return
-        if shape.verify == Verify.COMMITTED.value:
-            text = "A folder cannot commit itself to keep anything; Counted looks whether the files are there."
-            self.tell(f"{path}.Verify", text)
-        for key in ("local_aet", "move_originator"):
-            if getattr(shape, key) is not None:
-                self.tell(f"{path}.{to_pascal(key)}", "A folder knows no AE titles; this goes with a Modality only.")
+        noun = NOUNS[destination.kind]
+        if destination.kind is not Kind.MODALITY:
+            if shape.verify == Verify.COMMITTED.value:
+                text = f"A {noun} cannot commit itself to keep anything; Counted looks what it has."
+                self.tell(f"{path}.Verify", text)
+            for key in ("local_aet", "move_originator"):
+                if getattr(shape, key) is not None:
+                    text = f"A {noun} knows no AE titles; this goes with a Modality only."
+                    self.tell(f"{path}.{to_pascal(key)}", text)
+        if shape.compress is not None and destination.kind is not Kind.PEER:
+            self.tell(f"{path}.Compress", f"goes with a Peer only, not with a {noun}.")
 
     def with_options(self, destination: Destination, shape: OptionsSection, path: str) -> Destination:
         """The destination, with what `shape` says differently."""
         values: dict[str, Any] = {
             key: value
-            for key in ("enabled", "associations", "timeout", "local_aet", "move_originator")
+            for key in ("enabled", "associations", "timeout", "local_aet", "move_originator", "compress")
             if (value := getattr(shape, key)) is not None
         }
         values |= {
@@ -103,16 +131,18 @@ class DestinationReader(Reader):
         return schedule or Always()
 
     def target(self, name: str, path: str, names: set[str]) -> bool:
-        """Whether a rule may send there; a modality of Orthanc needs no entry in Destinations."""
+        """Whether a rule may send there; what Orthanc's configuration knows needs no entry in Destinations."""
         if name in names:
             return True
-        if name in self.known.modalities:
-            aet = self.known.modalities[name]
-            self.destinations[name] = Destination(name, name, aet, retry=self.retry)
-            return True
-        if name in self.known.peers or name in self.known.dicom_web:
-            self.not_yet(path, "A destination other than a modality")
+        kinds = [kind for kind in LISTS if name in self._entries(kind)]
+        if len(kinds) > 1:
+            lists = " and ".join(LISTS[kind] for kind in kinds)
+            entry = f'"{name}": {{ "{kinds[0]}": "{name}" }}'
+            self.tell(path, f'"{name}" is in {lists}; say which is meant by an entry in Destinations, like {entry}.')
             return False
-        every = {*names, *self.known.modalities}
+        if kinds:
+            self._server(Destination(name, name, kind=kinds[0]), DestinationSection(), path)
+            return name in self.destinations
+        every = {*names, *(each for kind in LISTS for each in self._entries(kind))}
         self.tell(path, f'There is no destination "{name}".{nearest(name, every)}')
         return False

@@ -154,9 +154,9 @@ class RuleReader(DestinationReader):
         members = self._members(shape, path, names)
         if members is None:
             return None
-        for name in members[1]:
-            if name in self.destinations:
-                self.unfit_options(self.destinations[name], shape, path)
+        named = [self.destinations[name] for name in members[1] if name in self.destinations]
+        for destination in {each.kind: each for each in named}.values():
+            self.unfit_options(destination, shape, path)
         options = {key: value for key, value in mapping(entry).items() if key not in CHOICE_KEYS}
         return Send(
             members[1],

@@ -107,6 +107,7 @@ class OptionsSection(Section):
     bandwidth: str | None = None
     local_aet: AeTitle | None = None
     move_originator: AeTitle | None = None
+    compress: bool | None = None
 
 
 class DestinationSection(OptionsSection):

@@ -10,14 +10,21 @@ from dicom_router.alerts.settings import AlertSettings
 from dicom_router.destination import Destination
 from dicom_router.rules.rule import Rule
 
+DICOM_WEB_ROOT = "/dicom-web/"  # the plugin's own default
+
 
 @dataclass(frozen=True)
 class Neighbours:
-    """What Orthanc's configuration knows of other systems. `modalities` maps a name to its AE title."""
+    """What Orthanc's configuration knows of other systems. `modalities` maps a name to its AE title.
+
+    `dicom_web` are the servers that the DICOMweb plugin knows, whose own routes are below `dicom_web_root`.
+    """
 
     modalities: Mapping[str, str] = field(default_factory=dict)
     peers: frozenset[str] = frozenset()
     dicom_web: frozenset[str] = frozenset()
+    dicom_web_root: str = DICOM_WEB_ROOT
+    dicom_web_enabled: bool = True
 
 
 @dataclass(frozen=True)
@@ -37,8 +44,15 @@ class Settings:
 def neighbours(orthanc: Mapping[str, Any]) -> Neighbours:
     """What Orthanc's own configuration says of modalities, peers and DICOMweb servers."""
     modalities = {name: _aet_of(entry) for name, entry in (orthanc.get("DicomModalities") or {}).items()}
-    servers = (orthanc.get("DicomWeb") or {}).get("Servers") or {}
-    return Neighbours(modalities, frozenset(orthanc.get("OrthancPeers") or {}), frozenset(servers))
+    plugin = orthanc.get("DicomWeb")
+    plugin = plugin if isinstance(plugin, dict) else {}
+    return Neighbours(
+        modalities,
+        frozenset(orthanc.get("OrthancPeers") or {}),
+        frozenset(plugin.get("Servers") or {}),
+        str(plugin.get("Root") or DICOM_WEB_ROOT),
+        bool(plugin.get("Enable", True)),
+    )
 
 
 def _aet_of(entry: object) -> str:

@@ -88,6 +88,47 @@ TEXTS: tuple[tuple[re.Pattern[str], ErrorClass, Scope, str], ...] = tuple(
 ORTHANC_CANCELED_JOB = 37  # Orthanc, Enumerations.h: ErrorCode_CanceledJob
 ORTHANC_NO_PRESENTATION_CONTEXT = 2015  # Enumerations.h: ErrorCode_NoPresentationContext
 
+# HTTP: RFC 9110 section 15, RFC 6585 (429), RFC 4918 (507). What STOW-RS says with them: PS3.18 table 10.5.3-1.
+# A server that cannot be talked to as a whole is the destination's trouble, and may be mended there or in Orthanc's
+# configuration: passing. What is not here blames the instance, and is passing, as all that is unknown.
+HTTP_STATUSES: dict[int, tuple[ErrorClass, Scope, str]] = {
+    301: (TRANSIENT, Scope.DESTINATION, "is elsewhere; correct the URL"),
+    302: (TRANSIENT, Scope.DESTINATION, "is elsewhere; correct the URL"),
+    307: (TRANSIENT, Scope.DESTINATION, "is elsewhere; correct the URL"),
+    308: (TRANSIENT, Scope.DESTINATION, "is elsewhere; correct the URL"),
+    400: (PERMANENT, Scope.INSTANCE, "cannot make sense of the instance"),
+    401: (TRANSIENT, Scope.DESTINATION, "refuses the user name or the password"),
+    403: (TRANSIENT, Scope.DESTINATION, "does not allow this user to send"),
+    404: (TRANSIENT, Scope.DESTINATION, "has nothing at this URL; correct it"),
+    405: (TRANSIENT, Scope.DESTINATION, "takes nothing at this URL; correct it"),
+    407: (TRANSIENT, Scope.DESTINATION, "is behind a proxy that refuses the user name or the password"),
+    408: (TRANSIENT, Scope.ASSOCIATION, "has waited too long for the instance"),
+    409: (PERMANENT, Scope.INSTANCE, "cannot store the instance"),
+    410: (TRANSIENT, Scope.DESTINATION, "has nothing at this URL any more; correct it"),
+    413: (PERMANENT, Scope.INSTANCE, "finds the instance too large"),
+    415: (PERMANENT, Scope.INSTANCE, "does not take this kind of instance"),
+    422: (PERMANENT, Scope.INSTANCE, "cannot store the instance"),
+    429: (TRANSIENT, Scope.DESTINATION, "is asked too often"),
+    501: (TRANSIENT, Scope.DESTINATION, "cannot be sent to at this URL; correct it"),
+    502: (TRANSIENT, Scope.DESTINATION, "is a proxy whose server does not answer"),
+    503: (TRANSIENT, Scope.DESTINATION, "is not available now"),
+    504: (TRANSIENT, Scope.DESTINATION, "is a proxy whose server does not answer"),
+    507: (TRANSIENT, Scope.INSTANCE, "is out of storage"),
+}
+HTTP_SUCCESS = range(200, 300)
+
+# What Orthanc passes on of libcurl (HttpClient.cpp, "libCURL error: ..."; the texts are those of curl_easy_strerror).
+CURL_TEXTS: tuple[tuple[re.Pattern[str], ErrorClass, Scope, str], ...] = tuple(
+    (re.compile(rf"libCURL error: .*({pattern})", re.IGNORECASE), TRANSIENT, scope, code)
+    for pattern, scope, code in (
+        (r"resolve", Scope.DESTINATION, "UnknownHost"),
+        (r"connect to server", Scope.DESTINATION, "ConnectionRefused"),
+        (r"SSL|TLS|certificate", Scope.DESTINATION, "TlsFailed"),
+        (r"timeout|timed out", Scope.ASSOCIATION, "Timeout"),
+        (r"", Scope.ASSOCIATION, "ConnectionLost"),
+    )
+)
+
 _DIMSE_STATUS = re.compile(r"DIMSE status 0x([0-9a-fA-F]{1,4})")
 
 
@@ -112,7 +153,7 @@ def classify(orthanc_code: int, details: str, payload_status: int | None = None)
     """
     status = dimse_status(details, payload_status)
     if status is not None:
-        return _of_status(status)
+        return of_status(status)
     if orthanc_code == ORTHANC_NO_PRESENTATION_CONTEXT:
         text = "The destination accepts no presentation context for this SOP class and transfer syntax."
         return SendError(PERMANENT, Scope.INSTANCE, "NoPresentationContext", text)
@@ -122,12 +163,29 @@ def classify(orthanc_code: int, details: str, payload_status: int | None = None)
     return SendError(TRANSIENT, Scope.INSTANCE, f"Orthanc{orthanc_code}", details or "Orthanc gave no reason.")
 
 
-def _of_status(status: int) -> SendError:
+def of_status(status: int) -> SendError:
+    """What a DIMSE status means that is no success; STOW-RS uses the same as failure reasons (PS3.18 table I.2-2)."""
     code = f"0x{status:04X}"
     for mask, value, error_class in STATUS_CLASSES:
         if status & mask == value:
             return SendError(error_class, Scope.INSTANCE, code, _STATUS_TEXTS[mask, value].format(code))
     return SendError(TRANSIENT, Scope.INSTANCE, code, f"The destination answered with status {code}.")
+
+
+def of_http_status(status: int, told: str = "") -> SendError:
+    """What an HTTP status means that is no success; `told` is what the server says to it."""
+    unknown = TRANSIENT, Scope.INSTANCE, "has not taken the instance"
+    error_class, scope, text = HTTP_STATUSES.get(status, unknown)
+    said = f": {told}" if told else "."
+    return SendError(error_class, scope, f"Http{status}", f"The server {text} (HTTP status {status}){said}")
+
+
+def of_curl(details: str) -> SendError | None:
+    """What Orthanc says of a connection over HTTP; None when it says nothing of the kind."""
+    for pattern, error_class, scope, code in CURL_TEXTS:
+        if pattern.search(details):
+            return SendError(error_class, scope, code, details)
+    return None
 
 
 _STATUS_TEXTS = {

@@ -14,7 +14,7 @@ from dicom_router.deliveries.outcome import SendError
 from dicom_router.destination import Destination, Kind
 from dicom_router.orthanc_rest import OrthancError
 from dicom_router.rendering.renderer import Renderer
-from dicom_router.transports.own_jobs import OwnJobs
+from dicom_router.transports.own_jobs import PREFIX, OwnJobs
 from dicom_router.transports.transport import JobReport, Jobs, Transport, Wait
 
 Ask = Callable[[Destination, Sequence[Instance], Wait], set[str] | SendError]
@@ -35,13 +35,16 @@ class TransportsByKind:
         return self._kinds[destination.kind].submit(destination, instances)
 
     def report(self, job_id: str, count: int) -> JobReport:
-        return self._jobs(job_id).report(job_id, count)
+        jobs, its_id = self._jobs(job_id)
+        return jobs.report(its_id, count)
 
     def pause(self, job_id: str, count: int) -> JobReport | None:
-        return self._jobs(job_id).pause(job_id, count)
+        jobs, its_id = self._jobs(job_id)
+        return jobs.pause(its_id, count)
 
     def cancel(self, job_id: str) -> None:
-        self._jobs(job_id).cancel(job_id)
+        jobs, its_id = self._jobs(job_id)
+        jobs.cancel(its_id)
 
     def try_one(self, destination: Destination, instance: Instance) -> SendError | None:
         if destination.alteration is not None:
@@ -83,5 +86,10 @@ class TransportsByKind:
         pairs = zip(instances, copies, strict=True)
         return {instance.sop_instance_uid for instance, copy in pairs if copy.sop_instance_uid in found}
 
-    def _jobs(self, job_id: str) -> Jobs:
-        return self._own if self._own.owns(job_id) else self._of_orthanc
+    def _jobs(self, job_id: str) -> tuple[Jobs, str]:
+        """Whose job it is, and its ID there: what a job of ours of an earlier life left behind is Orthanc's."""
+        if not self._own.owns(job_id):
+            return self._of_orthanc, job_id
+        if self._own.knows(job_id):
+            return self._own, job_id
+        return self._of_orthanc, job_id.removeprefix(PREFIX)

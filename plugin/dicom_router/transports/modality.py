@@ -135,7 +135,7 @@ class ModalityTransport:
         """C-FIND at instance level needs the UIDs of the levels above (PS3.4 C.4.1.2.1)."""
         return [
             {"StudyInstanceUID": each.study, "SeriesInstanceUID": each.series, "SOPInstanceUID": ""}
-            for each in series_of(self._rest, instances)
+            for each in sorted(series_of(self._rest, instances))
         ]
 
     def _query(self, destination: Destination, query: dict[str, str]) -> set[str]:

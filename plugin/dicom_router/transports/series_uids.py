@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The UIDs by which another system knows the series of some instances."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,7 +8,7 @@ from dicom_router.deliveries.instance import Instance
 from dicom_router.orthanc_rest import OrthancRest
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class SeriesUids:
     """A series, and its study."""
 
@@ -20,20 +19,21 @@ class SeriesUids:
 def series_of(rest: OrthancRest, instances: Sequence[Instance]) -> dict[SeriesUids, set[str]]:
     """The series of these instances, each with the SOP Instance UIDs of those in it; raises OrthancError.
 
-    Altered copies tell theirs themselves.
+    Copies say themselves where they belong; of what is stored here, Orthanc does.
     """
-    if all(each.series_instance_uid for each in instances):
-        told: dict[SeriesUids, set[str]] = defaultdict(set)
-        for each in instances:
-            told[SeriesUids(each.study_instance_uid, each.series_instance_uid)].add(each.sop_instance_uid)
-        return told
-    ids = sorted({instance.series_id for instance in instances})
-    rows = rest.ask("/tools/bulk-content", {"Resources": ids, "Level": "Series"})
+    stored = [each for each in instances if not each.series_instance_uid]
+    of_series = _indexed(rest, sorted({each.series_id for each in stored})) if stored else {}
+    found: dict[SeriesUids, set[str]] = {}
+    for each in instances:
+        own = SeriesUids(each.study_instance_uid, each.series_instance_uid)
+        uids = own if own.series else of_series.get(each.series_id)
+        if uids is not None:
+            found.setdefault(uids, set()).add(each.sop_instance_uid)
+    return found
+
+
+def _indexed(rest: OrthancRest, series_ids: Sequence[str]) -> dict[str, SeriesUids]:
+    rows = rest.ask("/tools/bulk-content", {"Resources": series_ids, "Level": "Series"})
     studies = {row["ParentStudy"] for row in rows}
     uids = {each: rest.get(f"/studies/{each}")["MainDicomTags"]["StudyInstanceUID"] for each in studies}
-    return {
-        SeriesUids(uids[row["ParentStudy"]], row["MainDicomTags"]["SeriesInstanceUID"]): {
-            each.sop_instance_uid for each in instances if each.series_id == row["ID"]
-        }
-        for row in rows
-    }
+    return {row["ID"]: SeriesUids(uids[row["ParentStudy"]], row["MainDicomTags"]["SeriesInstanceUID"]) for row in rows}

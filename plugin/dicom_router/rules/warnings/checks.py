@@ -3,7 +3,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 
@@ -30,16 +30,17 @@ from dicom_router.transfer_syntaxes import SYNTAXES
 
 # A rule that differs from another in these alone does the same.
 _WORDS = frozenset({"Name", "Description", "Tests"})
+NOUNS = {Kind.MODALITY: "modality", Kind.PEER: "peer", Kind.DICOM_WEB: "DICOMweb server"}
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What the rules stand in. `modalities`: the names that Orthanc knows now, None when it was not asked."""
+    """What the rules stand in. `known`: the names that Orthanc knows now, by kind, where it was asked for them."""
 
     destinations: Mapping[str, Destination]
     effective: Callable[[Destination, Mapping[str, object]], Destination]  # a destination with the options of a Send
     now: datetime
-    modalities: frozenset[str] | None = None
+    known: Mapping[Kind, frozenset[str]] = field(default_factory=dict)
     plugins: frozenset[str] | None = None  # those that Orthanc has loaded, None when it was not asked
 
 
@@ -168,9 +169,11 @@ def _of_destination(
     considered: _Considered, send: Send, destination: Destination, around: Surroundings, path: str
 ) -> Iterator[Problem]:
     rule, name = considered.rule, destination.name
-    known = around.modalities if destination.kind is Kind.MODALITY else None
+    known = around.known.get(destination.kind)
     if known is not None and destination.target not in known:
-        yield Problem(path, f'Orthanc does not know the modality "{destination.target}" of {name} now.')
+        told = f'Orthanc does not know the {NOUNS[destination.kind]} "{destination.target}" of {name} now.'
+        without = " Is its DICOMweb plugin loaded?" if destination.kind is Kind.DICOM_WEB and not known else ""
+        yield Problem(path, told + without)
     if destination.aet and send.choice is Choice.ONLY and _comes_from(considered, destination.aet):
         yield Problem(path, f"What came from {name} (AE title {destination.aet}) is not sent back there.")
     schedule = both(destination.schedule, rule.schedule) if rule.schedule else destination.schedule
