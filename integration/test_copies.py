@@ -87,22 +87,27 @@ def test_an_anonymised_study_that_comes_in_two_parts_is_one_and_tells_nothing(
     assert router.get("/studies") == [first["ResourceID"]], "no copy is stored"
 
 
-def test_a_modified_copy_has_new_values_and_keeps_the_uids_that_it_shall_keep(
-    start_router: StartRouter, start_scp: StartScp, tmp_path: Path
+def test_a_modified_copy_has_new_values_and_is_committed_under_its_own_uid(
+    start_router: StartRouter, start_orthanc: StartOrthanc, tmp_path: Path
 ) -> None:
-    pacs = start_scp("PACS")
-    uids = ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"]
-    modify = {"Replace": {"InstitutionName": "Clinic"}, "Remove": ["StudyDescription"], "Keep": uids, "Force": True}
-    router = start_router({"PACS": pacs.node}, rules=[rule("PACS", Modify=modify)])
+    archive = start_orthanc("ARCHIVE")
+    keep = ["StudyInstanceUID", "SeriesInstanceUID"]
+    modify = {"Replace": {"InstitutionName": "Clinic"}, "Remove": ["StudyDescription"], "Keep": keep, "Force": True}
+    to = {"To": "ARCHIVE", "Verify": "Committed"}
+    router = start_router({"ARCHIVE": archive.node}, rules=[rule(to, Modify=modify)])
+    archive.put("/modalities/ROUTER", {"AET": "ROUTER", "Host": "127.0.0.1", "Port": router.dicom})
     study = make_study(tmp_path / "study", instances=3, InstitutionName="Elsewhere")
     send(study.files, router.node)
-    router.wait_until_completed(1)
-    assert pacs.received == Counter(study.sop_instance_uids)
-    copies = [read(request.data, request.transfer_syntax) for request in pacs.requests]
+    (delivery,) = router.wait_until_completed(1)
+    assert delivery["Verified"] == "Committed"
+    copies = [pydicom.dcmread(BytesIO(file)) for file in stored_files(archive).values()]
     assert {(copy.InstitutionName, copy.StudyInstanceUID, str(copy.PatientName)) for copy in copies} == {
         ("Clinic", study.uid, "Doe^Jane")
     }
     assert not any("StudyDescription" in copy for copy in copies)
+    uids = {str(copy.SOPInstanceUID) for copy in copies}
+    assert len(uids) == 3
+    assert not uids & set(study.sop_instance_uids)
 
 
 def read(data: bytes, transfer_syntax: str) -> Dataset:
@@ -180,17 +185,17 @@ def test_copies_that_were_being_sent_when_the_router_was_killed_arrive_under_the
     research = start_scp("RESEARCH")
     research.slow = 0.1
     router = start_router({"RESEARCH": research.node}, rules=[rule("RESEARCH", Anonymize=ANONYMIZE)])
-    study = make_study(tmp_path / "study", instances=40)
+    study = make_study(tmp_path / "study", instances=80)
     send(study.files, router.node)
-    for _ in range(3):
-        research.wait_for(len(research.requests) + 6)
+    for _ in range(10):
+        research.wait_for(len(research.requests) + 4)
         router.kill()
         router.start()
     router.wait_for_deliveries(lambda found: [each["Status"] for each in found] == ["Completed"], 60)
-    assert len(research.received) == 40
+    assert len(research.received) == 80
     assert all(uid.startswith("2.25.") for uid in research.received)
     assert len({read(each.data, each.transfer_syntax).StudyInstanceUID for each in research.requests}) == 1
-    assert sum(research.received.values()) < 80, "what is known to have arrived is not sent again"
+    assert sum(research.received.values()) < 160, "what is known to have arrived is not sent again"
     assert len(router.get("/studies")) == 1, "no copy is stored"
 
 

@@ -165,6 +165,18 @@ def test_why_a_copy_cannot_be_made(failures: dict[str, OrthancError], code: str,
     assert (error.code, error.permanent) == (code, permanent)
 
 
+def test_what_orthanc_cannot_transcode_is_refused_although_it_says_not_found() -> None:
+    """Orthanc 1.12 answers 404 to `?transcode=` for what its `/modify` explains."""
+    orthanc = Orthanc()
+    orthanc.failures = {
+        "/instances/study-1/file?": OrthancError(404, 17, ""),
+        "/instances/study-1/modify": OrthancError(500, -1, "Cannot transcode to transfer syntax"),
+    }
+    error = refused(orthanc, JPEG_LS)
+    assert (error.code, error.permanent) == ("CannotAlter", True)
+    assert "Cannot transcode" in error.message
+
+
 def test_a_damaged_file_is_refused_without_telling_its_values() -> None:
     class Damaged(Orthanc):
         def ask_bytes(self, path: str, body: Any, timeout: float = 60.0) -> bytes:

@@ -2,6 +2,7 @@
 """An instance in, the bytes of its altered copy out. Nothing is stored in Orthanc, so nothing needs to be deleted."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -90,10 +91,11 @@ class Renderer:
 
     def _transcoded(self, instance: Instance, uid: str, transfer_syntax: str) -> bytes:
         if self._transcodes_files:
-            file = self._rest.get_bytes(f"/instances/{instance.id}/file?transcode={transfer_syntax}", SECONDS)
-            if head_of(file).transfer_syntax == transfer_syntax:
-                return file
-            self._transcodes_files = False
+            with suppress(OrthancError):  # it says 404 where it cannot: /modify tells why
+                file = self._rest.get_bytes(f"/instances/{instance.id}/file?transcode={transfer_syntax}", SECONDS)
+                if head_of(file).transfer_syntax == transfer_syntax:
+                    return file
+                self._transcodes_files = False
         # To keep the UID is the same, but for a warning in the log for each instance.
         body = {"Transcode": transfer_syntax, "Replace": {SOP_INSTANCE_UID: uid}, "Force": True}
         return self._rest.ask_bytes(f"/instances/{instance.id}/modify", body, SECONDS)
