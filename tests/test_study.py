@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Facts about a study, out of the answers of Orthanc 1.10.1."""
 
+from datetime import UTC, datetime
 from typing import cast
 
 import pytest
@@ -109,6 +110,18 @@ def test_an_overwritten_instance_has_another_digest(orthanc: FakeOrthanc) -> Non
     before = facts(orthanc).instances[0].digest
     orthanc.receive("s", series="ct", instance="s-ct-1")
     assert facts(orthanc).instances[0].digest != before
+
+
+def test_each_sender_was_heard_when_its_last_instance_came() -> None:
+    orthanc = FakeOrthanc()
+    for sender, date in (("CT1", "20261122T033050"), ("CT1", "20261122T033059"), ("MR1", "20261121T000000"), ("", "")):
+        orthanc.receive("study", metadata={"RemoteAET": sender, "ReceptionDate": date})
+    orthanc.receive("study", metadata={"RemoteAET": "US1", "ReceptionDate": "yesterday"})
+    heard = ResourceFacts(cast(OrthancRest, orthanc), "study").received()
+    assert heard == {
+        "CT1": datetime(2026, 11, 22, 3, 30, 59, tzinfo=UTC).timestamp(),
+        "MR1": datetime(2026, 11, 21, tzinfo=UTC).timestamp(),
+    }
 
 
 def test_the_instances_of_a_series_know_their_study(orthanc: FakeOrthanc) -> None:

@@ -5,6 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -365,7 +366,9 @@ class Router:
         """Somebody of whom an alert would tell that he is silent has sent something."""
         awaited = self._settings.alerts.nothing_from
         store = self._services.store
-        if awaited and store is not None and routed.facts is not None:
+        if not awaited or store is None or routed.facts is None:
+            return
+        with suppress(OrthancError):  # what follows from the study is written already; it must not be looked at again
             times = {aet: at for aet, at in routed.facts.received().items() if aet in awaited}
             if times:
                 store.heard.hear(times)
