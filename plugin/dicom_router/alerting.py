@@ -121,13 +121,18 @@ class AlertThread(BellThread):
         self._work = work
         self._store = store
         self._log = log
+        self._met = ""  # what went wrong in the last round: a database may be away for hours
 
     def _round(self) -> float:
+        met = ""
         try:
             with session(self._store.database):
                 self._work()
         except Exception as problem:  # noqa: BLE001 - alerts must not end with one mistake
-            self._log(f"alerts met an unexpected error and go on: {type(problem).__name__}")
+            met = type(problem).__name__
+            if met != self._met:
+                self._log(f"alerts met an unexpected error and go on: {met}")
+        self._met = met
         return ROUND_SECONDS
 
 

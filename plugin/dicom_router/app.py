@@ -281,7 +281,7 @@ class Router:
             self._breakers,
             lambda: (bool(self._housekeeping and self._housekeeping.looked), self._recycling_warning()),
             self._settings.time_zone,
-            time.time(),
+            store.clock(),
         )
         messengers: list[Messenger] = [WebhookMessenger(settings.webhook)] if settings.webhook else []
         messengers += [MailMessenger(settings.mail)] if settings.mail else []
@@ -290,11 +290,11 @@ class Router:
         allowed = settings.include_patient_data
 
         def compose_now(news: Sequence[News]) -> Message:
-            return compose(news, sender, store.history.get, time.time(), patient_data=allowed)
+            return compose(news, sender, store.history.get, store.clock(), patient_data=allowed)
 
         names = [each.channel for each in messengers]
-        alerting = Alerting(settings, watch, store.alert_book, names, time.time, self._log)
-        carriers = [Carrier(each, store, compose_now, time.time, time.monotonic, self._log) for each in messengers]
+        alerting = Alerting(settings, watch, store.alert_book, names, store.clock, self._log)
+        carriers = [Carrier(each, store, compose_now, store.clock, time.monotonic, self._log) for each in messengers]
         self._alerts = alert_threads(alerting, carriers, store, self._log)
         for thread in self._alerts:
             thread.start()
