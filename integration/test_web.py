@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from support.browser import Watched, accessibility_violations
+from support.long_history import write_long_history
 from support.network import DicomNode, free_port
 from support.orthanc import Orthanc
 from support.router import Router
@@ -263,3 +264,31 @@ def test_the_page_works_without_the_slash_at_the_end_of_its_address(
     page.goto(f"{router.url}/router/ui#/history")
     expect(page.get_by_role("heading", name="History")).to_be_visible()
     assert page.url == f"{router.url}/router/ui/#/history"
+
+
+def test_a_long_history_is_shown_at_once(start_router: StartRouter, open_page: OpenPage) -> None:
+    """A hundred thousand here; bench/history.py has the figures for a million."""
+    router = start_router({"ARCHIVE": DicomNode("ARCHIVE", free_port())})
+    router.stop()
+    write_long_history(router.folder / "storage" / "router.db", 100_000)
+    router.start()
+    for query in (
+        "",
+        "&status=Failed",
+        "&destination=ARCHIVE&status=Failed",
+        "&patient=P77",
+        "&q=thorax",
+        "&q=nothing",
+    ):
+        seconds = min(router.router_request("GET", f"/history?limit=50{query}").seconds for _ in range(5))
+        assert seconds < 0.5, query
+    page = open_page(router).go("#/history")
+    expect(page.get_by_text("100,000 deliveries")).to_be_visible()
+    expect(page.get_by_role("row")).to_have_count(51)
+    page.get_by_role("link", name="Older").click()
+    expect(page.get_by_role("link", name="Newest")).to_be_visible()
+    button(page, "Failed").click()
+    expect(page.get_by_text("3,998 deliveries")).to_be_visible()
+    expect(page.get_by_role("row").filter(has_text="Failed")).to_have_count(50)
+    page.get_by_role("searchbox").fill("chest")
+    expect(page.get_by_role("row").filter(has_text="CR Chest")).to_have_count(50)

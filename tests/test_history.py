@@ -106,6 +106,45 @@ def test_a_text_is_looked_for_as_it_stands(store: Store, text: str) -> None:
     assert ids(store, text=text) == [special]
 
 
+def test_a_text_is_found_in_the_rule_the_destination_and_the_error_too(store: Store) -> None:
+    failed = ended(store, Status.FAILED, "failed", rule="night shift").id
+    other = enqueued(store, "other", destination="WORKSTATION", rule="all", subject=subject("other", patient_name="ÖZ"))
+    assert ids(store, text="NIGHT") == [failed]
+    assert ids(store, text="workst") == [other]
+    assert ids(store, text="cannot understand") == [failed]
+    assert ids(store, text="öz") == [other]
+
+
+def test_much_that_has_a_text_is_found_without_counting_all_of_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then each row is looked at, instead of looking them up; what is found must be the same."""
+    monkeypatch.setattr("dicom_router.store.history.MOST_COUNTED", 3)
+    made = [enqueued(store, f"s{number}", at=NOW + number, rule="night") for number in range(5)]
+    enqueued(store, "else", rule="day", subject=subject("else", patient_name="OTHER"))
+    for wanted in (Filter(text="night"), Filter(text="DOE^"), Filter(patient="doe"), Filter(text="P-s", rule="night")):
+        items, following, total = store.history.page(wanted, 2, None)
+        assert ([each.id for each in items], following, total) == (made[:2:-1], made[3], 3)
+        assert [each.id for each in store.history.page(wanted, 9, following)[0]] == made[2::-1]
+
+
+def test_what_a_study_is_found_by_is_kept_once_and_forgotten_with_its_last_delivery(store: Store) -> None:
+    def kept() -> list[str]:
+        with session(store.database):
+            return [row.study_id for row in schema.StudyText.select()]
+
+    old = claimed(store, "study")
+    store.queue.succeed(old, 3, 0, "Accepted", NOW)
+    other = enqueued(store, "study", destination="WORKSTATION")
+    assert kept() == ["study"]
+    assert store.history.prune(NOW + 1) == 1
+    assert ids(store, text="DOE") == [other]
+    store.queue.cancel(other, NOW)
+    enqueued(store, "newer")
+    assert store.history.prune(NOW + 1) == 1
+    assert kept() == ["newer"]
+
+
 def test_states_are_filtered(store: Store) -> None:
     failed = ended(store, Status.FAILED, "failed").id
     completed = ended(store, Status.COMPLETED, "completed").id

@@ -21,11 +21,16 @@ SELECT s.value, '', 'rule ' || (i % 12), 1, d.value, '{}', 'Study',
   printf('%08x-%08x-%08x-%08x-%08x', i / 4, i / 4, i / 4, i / 4, i / 4),
   printf('%08x-%08x-%08x-%08x-%08x', i / 4, i / 4, i / 4, i / 4, i / 4), '', 0, 'Normal', i, :began + i * :step, 0, 0,
   '', '', 0, '1.2.826.0.1.3680043.8.498.' || (100000000000 + i / 4), 'P' || (i / 12), 'FAMILY' || (i / 12) || '^GIVEN',
-  'A' || (i / 4), '20261122', CASE i % 3 WHEN 0 THEN 'CT Thorax' WHEN 1 THEN 'MR Head' ELSE 'CR Chest' END,
-  CASE i % 3 WHEN 0 THEN 'CT' WHEN 1 THEN 'MR' ELSE 'CR' END, 'MODALITY' || (i % 20), 'ROUTER', 100,
+  'A' || (i / 4), '20261122', CASE i / 4 % 3 WHEN 0 THEN 'CT Thorax' WHEN 1 THEN 'MR Head' ELSE 'CR Chest' END,
+  CASE i / 4 % 3 WHEN 0 THEN 'CT' WHEN 1 THEN 'MR' ELSE 'CR' END, 'MODALITY' || (i % 20), 'ROUTER', 100,
   CASE s.value WHEN 'Failed' THEN 20 WHEN 'Canceled' THEN 0 ELSE 100 END, 0, 52428800, 1, :began + i * :step,
   :began + i * :step + 1, :began + i * :step + 5, 'Accepted', '', '', '', ''
 FROM n JOIN json_each(:statuses) s ON s.key = (i * 7919 / 13) % 100 JOIN json_each(:destinations) d ON d.key = i % 4
+"""
+TEXTS = """
+INSERT OR IGNORE INTO study_text (study_id, text)
+SELECT study_id, lower(patient_name || char(10) || patient_id || char(10) || accession_number || char(10)
+  || study_description || char(10) || study_instance_uid) FROM delivery WHERE id % 4 = 1
 """
 
 
@@ -46,6 +51,7 @@ def write_long_history(database: Path, count: int = 1_000_000, days: float = DAY
             "destinations": _json(DESTINATIONS),
         }
         connection.execute(ROWS, values)
+        connection.execute(TEXTS)
         for _, sql in indexes:
             connection.execute(sql)
 

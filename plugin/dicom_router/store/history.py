@@ -9,13 +9,14 @@ from typing import Any
 from peewee import SQL, Database, ModelSelect, fn
 
 from dicom_router.deliveries.delivery import WAITING, Delivery, Status
-from dicom_router.store import schema
+from dicom_router.store import schema, search
 from dicom_router.store.database import rows, scalar, session, transaction
 from dicom_router.store.queue import to_delivery
 
 ROW = schema.Delivery
 OPEN = sorted({*WAITING, Status.SENDING})
 ERRORS_READ = 2000
+MOST_COUNTED = 10_000
 
 
 @dataclass(frozen=True)
@@ -75,10 +76,15 @@ class History:
         self._database = database
 
     def page(self, wanted: Filter, limit: int, before: int | None) -> tuple[list[Delivery], int | None, int]:
-        """Up to `limit` deliveries with an ID below `before`; the next `before`, or None; and how many match at all."""
+        """Up to `limit` deliveries with an ID below `before`; the next `before`, or None; and how many match at all.
+
+        A part of a text is counted up to MOST_COUNTED.
+        """
         with session(self._database):
-            total = int(scalar(_where(ROW.select(fn.COUNT(ROW.id)), wanted)))
-            query = _where(ROW.select(), wanted, by_time=False).order_by(ROW.id.desc()).limit(limit + 1)
+            total = self._count(wanted)
+            # Where many match, the newest are soon found among all; where few do, they are looked for by index.
+            query = _where(ROW.select(), wanted, by_time=False, by_row=total >= MOST_COUNTED)
+            query = query.order_by(ROW.id.desc()).limit(limit + 1)
             for condition in _made_between(wanted):
                 query = query.where(condition)
             if before is not None:
@@ -86,6 +92,13 @@ class History:
             found = [to_delivery(row) for row in rows(query.dicts())]
         more = len(found) > limit
         return found[:limit], found[limit - 1].id if more else None, total
+
+    @staticmethod
+    def _count(wanted: Filter) -> int:
+        if wanted.text is None and wanted.patient is None:
+            return int(scalar(_where(ROW.select(fn.COUNT(ROW.id)), wanted)))
+        some = _where(ROW.select(ROW.id), wanted).limit(MOST_COUNTED)
+        return int(scalar(ROW.select(fn.COUNT(SQL("1"))).from_(some)))
 
     def ids(self, wanted: Filter) -> list[int]:
         """The IDs of all deliveries that match."""
@@ -195,14 +208,17 @@ class History:
         # SQLite gives the highest ID again once its row is gone; links to it would lead to another delivery.
         newest = ROW.alias()
         last = newest.select(fn.MAX(newest.id))
-        old = ROW.select(ROW.id).where(ROW.completed_at < before, ROW.id < last).limit(limit)
+        old = ROW.select(ROW.id, ROW.study_id).where(ROW.completed_at < before, ROW.id < last).limit(limit)
         with transaction(self._database):
             schema.Decision.delete().where(
                 schema.Decision.id.in_(
                     schema.Decision.select(schema.Decision.id).where(schema.Decision.made_at < before).limit(limit)
                 )
             ).execute()
-            return int(ROW.delete().where(ROW.id.in_(old)).execute())
+            gone = [(found.id, found.study_id) for found in rows(old)]
+            count = int(ROW.delete().where(ROW.id.in_([number for number, _ in gone])).execute())
+            search.forget(study_id for _, study_id in gone)
+            return count
 
 
 def _made_between(wanted: Filter) -> list[Any]:
@@ -224,7 +240,9 @@ def _made_between(wanted: Filter) -> list[Any]:
     return [ROW.id >= first, ROW.id <= last, *by_row]
 
 
-def _where(query: "ModelSelect[Any]", wanted: Filter, *, by_time: bool = True) -> "ModelSelect[Any]":
+def _where(
+    query: "ModelSelect[Any]", wanted: Filter, *, by_time: bool = True, by_row: bool = False
+) -> "ModelSelect[Any]":
     equal = (
         (ROW.rule, wanted.rule),
         (ROW.destination, wanted.destination),
@@ -238,26 +256,11 @@ def _where(query: "ModelSelect[Any]", wanted: Filter, *, by_time: bool = True) -
     if wanted.study is not None:
         query = query.where((ROW.study_id == wanted.study) | (ROW.study_instance_uid == wanted.study))
     if wanted.patient is not None:
+        study_id = ROW.study_id.concat("") if by_row else ROW.study_id
+        query = query.where(study_id.in_(search.studies(wanted.patient)))
         query = query.where((ROW.patient_id == wanted.patient) | ROW.patient_name.contains(wanted.patient))
     if wanted.created_from is not None and by_time:
         query = query.where(ROW.created_at >= wanted.created_from)
     if wanted.created_to is not None and by_time:
         query = query.where(ROW.created_at <= wanted.created_to)
-    return query if wanted.text is None else query.where(_mentions(wanted.text))
-
-
-def _mentions(text: str) -> Any:
-    columns = (
-        ROW.patient_name,
-        ROW.patient_id,
-        ROW.accession_number,
-        ROW.study_description,
-        ROW.study_instance_uid,
-        ROW.rule,
-        ROW.destination,
-        ROW.error_message,
-    )
-    found = columns[0].contains(text)
-    for column in columns[1:]:
-        found = found | column.contains(text)
-    return found
+    return query if wanted.text is None else query.where(search.mentions(wanted.text, by_row=by_row))

@@ -27,7 +27,7 @@ from dicom_router.deliveries.delivery import (
 )
 from dicom_router.deliveries.instance import Instance
 from dicom_router.deliveries.outcome import Scope, SendError
-from dicom_router.store import schema
+from dicom_router.store import schema, search
 from dicom_router.store.database import for_update, free_rows, row_transaction, rows, scalar, session, transaction
 from dicom_router.store.tallies import Tallies
 
@@ -80,6 +80,7 @@ class DeliveryQueue:
                     created_at=now,
                 ).execute()
             )
+            search.remember(new.subject)
             self.tell(delivery_id, now, Status.SCHEDULED, new.reason)
             self.tallies.entered(new.rule, new.destination, Status.SCHEDULED)
             return delivery_id

@@ -127,6 +127,17 @@ class Delivery(Model):
         table_name = "delivery"
 
 
+class StudyText(Model):
+    """What the deliveries of a study are searched by, in lower case: of each study once, whatever was sent of it."""
+
+    study_id = TextField()
+    text = TextField()
+
+    class Meta:
+        table_name = "study_text"
+        primary_key = CompositeKey("study_id", "text")
+
+
 class Attempt(Model):
     """One try of a delivery."""
 
@@ -333,6 +344,7 @@ TABLES: tuple[type[Model], ...] = (
     Cursor,
     Decision,
     Delivery,
+    StudyText,
     Attempt,
     Timeline,
     Refusal,
@@ -371,6 +383,7 @@ INDEXES = (
     "CREATE INDEX delivery_rule ON delivery (rule, id)",
     "CREATE INDEX delivery_created ON delivery (created_at, id)",
     "CREATE INDEX delivery_completed ON delivery (completed_at, status) WHERE completed_at IS NOT NULL",
+    f"CREATE INDEX delivery_failed ON delivery (id) WHERE {HAS_FAILED}",
     f"CREATE INDEX attempt_failed ON attempt (id) WHERE {HAS_FAILED}",
     "CREATE INDEX ledger_job ON ledger (job_id) WHERE job_id IS NOT NULL",
 )

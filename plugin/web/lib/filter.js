@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
 // The filter of the history: in the address, in the query of REST, and in the body of bulk changes.
+import { plural } from "./words.js";
 
 /** The names that the address and REST have in common. */
 export const FILTERS = ["status", "rule", "destination", "study", "patient", "accession", "from", "to", "q"];
@@ -7,6 +8,7 @@ export const STATUSES = ["Scheduled", "Sending", "Retrying", "Completed", "Warni
 export const ENDED = new Set(["Completed", "Warning", "Failed", "Canceled"]);
 export const WAITS = new Set(["Scheduled", "Retrying"]);
 
+const MOST_COUNTED = 10_000; // as the router does
 const BODY_NAMES = { q: "Q" };
 
 /** Only what filters, of the address. */
@@ -25,6 +27,12 @@ export function bodyOf(filter) {
 export function inWords(filter) {
   const names = { q: "text", from: "from", to: "until" };
   return Object.entries(filter).map(([name, value]) => `${names[name] ?? name} ${value.replaceAll(",", " or ")}`).join(", ");
+}
+
+/** How many deliveries; what is searched by a part of a text is counted to MOST_COUNTED only. */
+export function countInWords(count, filter) {
+  const counted = plural(count, "delivery", "deliveries");
+  return count === MOST_COUNTED && (filter.q || filter.patient) ? `${counted} or more` : counted;
 }
 
 /** A time of the address (UTC) as a datetime-local field has it, and back. */

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
 // All deliveries, newest first, as the address filters them.
 import { get } from "../lib/api.js";
-import { filterOf, inWords } from "../lib/filter.js";
+import { countInWords, filterOf, inWords } from "../lib/filter.js";
 import { html } from "../lib/html.js";
 import { useLive } from "../lib/live.js";
 import { href, navigate } from "../lib/route.js";
-import { plural } from "../lib/words.js";
 import { Button, LinkButton } from "../parts/button.js";
 import { COLUMNS } from "../parts/delivery.js";
 import { PageHead } from "../parts/layout.js";
@@ -28,7 +27,7 @@ export default function History({ query }) {
     told("The link is in the clipboard. It shows this filter to whoever may open this page.");
   };
   return html`
-    <${PageHead} title="History" lead=${lead(data, error)}>
+    <${PageHead} title="History" lead=${lead(data, error, filter)}>
       ${navigator.clipboard && html`<${Button} icon="copy" onClick=${share}>Copy link<//>`}
       <${Bulk} filter=${filter} total=${data?.Total ?? 0} refresh=${refresh} />
     <//>
@@ -41,8 +40,8 @@ export default function History({ query }) {
   `;
 }
 
-function lead(data, error) {
-  if (data) return html`<span role="status">${plural(data.Total, "delivery", "deliveries")}</span>`;
+function lead(data, error, filter) {
+  if (data) return html`<span role="status">${countInWords(data.Total, filter)}</span>`;
   return error ? "" : "…";
 }
 

@@ -2,7 +2,7 @@
 // Resend and cancel for all that the filter shows.
 import { useState } from "preact/hooks";
 import { get, post } from "../../lib/api.js";
-import { bodyOf, ENDED, inWords, STATUSES, WAITS } from "../../lib/filter.js";
+import { bodyOf, countInWords, ENDED, inWords, STATUSES, WAITS } from "../../lib/filter.js";
 import { html } from "../../lib/html.js";
 import { plural } from "../../lib/words.js";
 import { Button } from "../../parts/button.js";
@@ -73,7 +73,7 @@ function CancelMany({ filter, onClose, refresh }) {
 
 function Asked({ title, verb, kind, counted, filter, run, onClose, children }) {
   const { count, error } = counted;
-  const label = count === undefined ? verb : `${verb} ${plural(count, "delivery", "deliveries")}`;
+  const label = count === undefined ? verb : `${verb} ${countInWords(count, filter)}`;
   return html`<${Dialog}
     title=${title}
     onClose=${onClose}
