@@ -38,7 +38,7 @@ def main() -> None:
     settings = configured({"Destinations": {"ARCHIVE": {"Modality": "ARCHIVE"}}})
     for case, status in (("none", None), ("ended", Status.COMPLETED), ("waiting", Status.SCHEDULED)):
         with tempfile.TemporaryDirectory() as folder:
-            store = open_store(Path(folder) / "router.db", "bench")
+            store = open_store(Path(folder) / "router.db", "bench", time.time)
             if status is not None:
                 fill(store, 0, number, status)
             took = milliseconds(Client(store, settings))

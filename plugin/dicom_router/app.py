@@ -170,14 +170,13 @@ class Router:
         try:
             store = self._open_store()
             self._services.problems.remove(told)
+            self._stop_alerts()  # theirs is a makeshift database
             self._begin(store)
+            self._start_alerts()
         except UnreachableError:
             return False
         except Exception as problem:  # noqa: BLE001 - nobody else would tell
             self._suspend(Problem("Router.Database", f"The router could not begin: {problem}"))
-        for thread in self._alerts:  # they have a makeshift database so far
-            thread.stop()
-        self._start_alerts()
         return True
 
     def _learn_queries(self, rest: HttpRest | SdkRest) -> None:
@@ -299,6 +298,14 @@ class Router:
         for thread in self._alerts:
             thread.start()
 
+    def _stop_alerts(self) -> None:
+        for thread in self._alerts:
+            thread.stop()
+        self._alerts = []
+        if self._makeshift is not None:
+            self._makeshift.cleanup()
+            self._makeshift = None
+
     def _makeshift_store(self) -> Store:
         """Without the router's database, that routing is suspended is told at each start."""
         self._makeshift = TemporaryDirectory(prefix="dicom-router-")
@@ -330,16 +337,10 @@ class Router:
             self._own_jobs.end()
         if self._services.backfill is not None:
             self._services.backfill.stop()
-        threads = (
-            *self._alerts,
-            self._opening,
-            self._following,
-            self._intake,
-            self._housekeeping,
-            self._cleanup,
-            self._dispatcher,
-        )
-        for thread in threads:
+        if self._opening is not None:
+            self._opening.stop()
+        self._stop_alerts()
+        for thread in (self._following, self._intake, self._housekeeping, self._cleanup, self._dispatcher):
             if thread is not None:
                 thread.stop()
         self._services.engine = None
@@ -349,8 +350,6 @@ class Router:
             self._services.store.close()
         if self._rest is not None:
             self._rest.close()
-        if self._makeshift is not None:
-            self._makeshift.cleanup()
 
     def _look_at(self, study_id: str, trigger: str, position: Position) -> set[str]:
         engine = self._services.engine

@@ -15,8 +15,10 @@ class OpeningThread(BellThread):
     def __init__(self, opened: Callable[[], bool]) -> None:
         super().__init__("router-opening")
         self._opened = opened
+        self._begun = False  # it has just failed
         self._done = False
 
     def _round(self) -> float:
-        self._done = self._done or self._opened()
+        self._done = self._done or (self._begun and self._opened())
+        self._begun = True
         return DONE_SECONDS if self._done else TRY_AGAIN_SECONDS

@@ -43,9 +43,10 @@ def scalar(query: Any) -> Any:
 
 def replace(model: type[Model], **values: object) -> None:
     """Write a row, over the one with the same key."""
-    keys: list[Any] = list(model._meta.get_primary_keys())  # type: ignore[no-untyped-call]
-    others = [getattr(model, name) for name in values if name not in {key.name for key in keys}]
-    model.insert(**values).on_conflict(conflict_target=keys, preserve=others).execute()
+    meta: Any = model._meta
+    key = {field.name: field for field in meta.get_primary_keys()}
+    others = [meta.fields[name] for name in values if name not in key]
+    model.insert(**values).on_conflict(conflict_target=list(key.values()), preserve=others).execute()
 
 
 @contextmanager
