@@ -95,6 +95,7 @@ def make_routing(
         clock=clock,
         zone=settings.time_zone,
         patient_data=settings.patient_data,
+        results=store.runs,
     )
 
 

@@ -52,6 +52,7 @@ EDGES = {
     "dispatch": {"time.time", "time.sleep", "time.monotonic"},
     "transports": {"time.monotonic"},
     "store/postgres": {"time.monotonic"},  # between two looks at the server's clock
+    "processing": {"time.monotonic"},
     "api/destinations": {"time.monotonic"},
     "api/metrics": {"time.monotonic"},
     "cli_local": {"datetime.now"},

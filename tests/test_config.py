@@ -19,6 +19,7 @@ from dicom_router.problems import Problem
 from dicom_router.rules.schedule import Always
 
 KNOWN = Neighbours(MODALITIES, frozenset({"research"}), frozenset({"cloud"}))
+RUN = {"Command": ["/opt/run"]}
 CT = {"Name": "all CT", "Match": {"Modality": "CT"}, "Send": ["ARCHIVE"]}
 
 
@@ -222,8 +223,10 @@ def test_two_rules_of_one_name_are_refused() -> None:
     ("section", "path"),
     [
         ({"Destinations": {"A": {"Modality": "ARCHIVE", "Bandwidth": "1MB/s"}}}, "Router.Destinations.A.Bandwidth"),
-        ({"Rules": [CT | {"Process": {"Command": ["x"]}}]}, "Router.Rules[0].Process"),
-        ({"Rules": [CT | {"Send": [{"To": "ARCHIVE", "From": "Input"}]}]}, "Router.Rules[0].Send[0].From"),
+        (
+            {"Rules": [CT | {"Process": {"Command": ["x"]}, "Modify": {"Remove": ["StationName"]}}]},
+            "Router.Rules[0].Modify",
+        ),
     ],
 )
 def test_what_is_not_built_is_refused_and_never_ignored(section: object, path: str) -> None:
@@ -347,6 +350,59 @@ def test_what_a_server_over_http_cannot_do_is_refused_where_it_is_asked_for(
 def test_a_modality_is_not_compressed() -> None:
     told = problems({"Destinations": {"A": {"Modality": "ARCHIVE", "Compress": True}}})
     assert told == {"Router.Destinations.A.Compress": "goes with a Peer only, not with a modality."}
+
+
+SEG = {"Command": ["/opt/seg/run", "{dir}"], "Timeout": "30m"}
+
+
+def test_a_rule_with_a_process_sends_to_it_and_what_follows_is_kept() -> None:
+    sends = [{"To": "ARCHIVE", "When": "^success$"}, {"FirstOf": ["CT1", "WORKSTATION"], "From": "Input"}, "CT1"]
+    made = configured({"Rules": [CT | {"Process": SEG, "Send": sends, "Reroute": True}]})
+    (rule,) = made.rules
+    assert [send.members for send in rule.sends] == [("all CT (process)",)]
+    assert rule.process is not None
+    assert (rule.process.command, rule.process.timeout) == (("/opt/seg/run", "{dir}"), 1800.0)
+    assert rule.process.reroute
+    assert [(send.label, send.from_input) for send in rule.final_sends] == [
+        ("ARCHIVE", False),
+        ("FirstOf CT1, WORKSTATION", True),
+        ("CT1", False),
+    ]
+    process = made.destinations["all CT (process)"]
+    assert (process.kind, process.target, process.whole) == ("Process", "/opt/seg/run", True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "path"),
+    [
+        ({"Process": {"Command": []}}, "Process.Command"),
+        ({"Process": {"Command": [""]}}, "Process.Command[0]"),
+        ({"Process": {"Command": "run"}}, "Process.Command"),
+        ({"Process": {"Timeout": "1h"}}, "Process.Command"),
+        ({"Process": SEG | {"Shell": True}}, "Process.Shell"),
+        ({"Process": SEG | {"Timeout": 5}}, "Process.Timeout"),
+        ({"Process": {"Command": ["a\0b"]}}, "Process.Command"),
+        ({"Process": SEG, "Level": "Patient"}, "Process"),
+        ({"Process": SEG, "Trigger": "StablePatient"}, "Process"),
+        ({"Process": SEG, "DeleteAfterSend": True}, "DeleteAfterSend"),
+        ({"Process": SEG, "Send": [{"To": "ARCHIVE", "When": "("}]}, "Send[0].When"),
+        ({"Process": SEG, "Send": [{"To": "ARCHIVE", "From": "Both"}]}, "Send[0].From"),
+        ({"Process": SEG, "Send": ["all CT (process)"]}, "Send[0]"),
+        ({"Reroute": True}, "Reroute"),
+        ({"Send": [{"To": "ARCHIVE", "When": "success"}]}, "Send[0].When"),
+        ({"Send": [{"To": "ARCHIVE", "From": "Input"}]}, "Send[0].From"),
+    ],
+)
+def test_a_process_that_cannot_be_meant_is_refused(changes: dict[str, object], path: str) -> None:
+    assert set(problems_of_rule(**changes)) == {f"Router.Rules[0].{path}"}
+
+
+def test_a_changed_rule_over_rest_changes_its_process() -> None:
+    before = RuleParser(KNOWN, {})
+    assert before.rule(CT | {"Process": SEG}, "Rule") is not None
+    after = RuleParser(KNOWN, before.destinations)
+    assert after.rule(CT | {"Process": SEG | {"Timeout": "1h"}}, "Rule") is not None
+    assert after.destinations["all CT (process)"].timeout == 3600.0
 
 
 @pytest.mark.parametrize("send", [{}, {"Schedule": "19:00-07:00"}, {"To": "ARCHIVE", "Bogus": 1}, 5, None, ["ARCHIVE"]])

@@ -13,10 +13,11 @@ from builders import destination, enqueued, found
 from conftest import OpenStore
 from dicom_router.deliveries.delivery import Priority, Reason, Status
 from dicom_router.deliveries.retry import RetryPolicy
-from dicom_router.destination import Destination, Verify
+from dicom_router.destination import Destination, Kind, Verify
 from dicom_router.dispatch import dispatcher as dispatcher_module
 from dicom_router.dispatch.dispatcher import Dispatcher
 from dicom_router.dispatch.outside import Outside
+from dicom_router.dispatch.sender import MOST_PROCESSES
 from dicom_router.listings import Listings
 from dicom_router.orthanc_rest import OrthancRest
 from dicom_router.store.database import LOST
@@ -603,3 +604,40 @@ def test_who_cannot_renew_its_leases_ends_its_jobs_in_time(world: World, monkeyp
     for each in failing:
         each.left = 0
     world.becomes(delivery, Status.COMPLETED)
+
+
+# --- processes -------------------------------------------------------------------------------------------------------
+
+
+def test_a_process_takes_no_lane_and_no_more_than_some_run_at_once(world: World) -> None:
+    for name in ("P", "Q"):
+        world.destinations[name] = destination(name, kind=Kind.PROCESS, retry=QUICK)
+        world.transport.peer(name).hangs_after = 0
+    world.lanes = 1
+    world.start()
+    for number in range(3):
+        world.study(f"p{number}")
+        world.send(f"p{number}", "P" if number < 2 else "Q")
+    world.wait(lambda: world.transport.running("P") + world.transport.running("Q") == MOST_PROCESSES, "some run")
+    world.study("s")
+    world.becomes(world.send("s", "A"), Status.COMPLETED)
+    assert world.transport.running("P") + world.transport.running("Q") == MOST_PROCESSES
+
+
+def test_a_process_gets_its_study_whole(world: World) -> None:
+    world.destinations["P"] = destination("P", kind=Kind.PROCESS, retry=QUICK)
+    world.start()
+    world.study("s", count=250)
+    world.becomes(world.send("s", "P"), Status.COMPLETED)
+    assert [len(job.instances) for job in world.transport.jobs.values()] == [250]
+
+
+def test_late_instances_make_it_run_again_with_all_of_them(world: World) -> None:
+    world.destinations["P"] = destination("P", kind=Kind.PROCESS, retry=QUICK)
+    world.start()
+    world.study("s", count=3)
+    world.becomes(world.send("s", "P"), Status.COMPLETED)
+    world.study("s", count=2)
+    world.becomes(world.send("s", "P"), Status.COMPLETED)
+    world.becomes(world.send("s", "P"), Status.COMPLETED)
+    assert [len(job.instances) for job in world.transport.jobs.values()] == [3, 5]

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from dicom_router import __version__, explorer
+from dicom_router.aftermath import Aftermath
 from dicom_router.alerting import Alerting, AlertThread, Carrier, alert_threads
 from dicom_router.alerts.alert import News
 from dicom_router.alerts.message import Message, Sender, compose
@@ -31,7 +32,7 @@ from dicom_router.global_properties import FIRST_START
 from dicom_router.index_mark import IndexMark
 from dicom_router.intake import Intake, IntakeThread, Tenure
 from dicom_router.listings import Listings
-from dicom_router.location import database_place, owner, told_place
+from dicom_router.location import database_place, owner, processing_folder, told_place
 from dicom_router.messengers.mail import MailMessenger
 from dicom_router.messengers.messenger import Messenger
 from dicom_router.messengers.webhook import WebhookMessenger
@@ -56,6 +57,7 @@ from dicom_router.transports.http_transport import HttpTransport
 from dicom_router.transports.modality import ModalityTransport
 from dicom_router.transports.own_jobs import OwnJobs
 from dicom_router.transports.peer import PeerService
+from dicom_router.transports.process import ProcessTransport
 from dicom_router.transports.transport import JobState, Transport
 from dicom_router.watching import Watch
 
@@ -207,7 +209,6 @@ class Router:
         return owner(self._configuration, self._host.server_identifier())
 
     def _run(self, store: Store, rest: HttpRest | SdkRest) -> None:
-        transport = self._transport(rest, store)
         listings = Listings(time.monotonic)
         routing = Routing(
             rest,
@@ -221,13 +222,26 @@ class Router:
             store.clock,
             self._settings.time_zone,
             patient_data=self._settings.patient_data,
+            results=store.runs,
         )
+        aftermath = Aftermath(
+            store.runs, store.history, routing, self._services.shelf.all, store.clock, self._services.ring
+        )
+        transport = self._transport(rest, store, aftermath)
         tenure = Tenure(store.reader, store.clock) if store.reader else None
         ours = (lambda: tenure.ours) if tenure else (lambda: True)
         cleanup = Cleanup(store, rest, self._services.destinations, store.clock, self._log, ours)
         self._cleanup = CleanupThread(cleanup, store, self._log)
         outside = Outside(
-            transport, rest, routing.effective, routing.opens, self._cleanup.ring, self._log, listings, store.clock
+            transport,
+            rest,
+            routing.effective,
+            routing.opens,
+            self._cleanup.ring,
+            self._log,
+            listings,
+            store.clock,
+            routing.visible,
         )
         self._services.load_rules()
         dispatcher = Dispatcher(
@@ -315,7 +329,7 @@ class Router:
         engine = self._services.engine
         return {name: engine.dispatcher.breaker(name) for name in self._services.destinations} if engine else {}
 
-    def _transport(self, rest: HttpRest | SdkRest, store: Store) -> TransportsByKind:
+    def _transport(self, rest: HttpRest | SdkRest, store: Store, aftermath: Aftermath) -> TransportsByKind:
         self._own_jobs = own_jobs = OwnJobs(self._job_ended)
         self._followed_jobs = followed = FollowedJobs(rest)
         modality = ModalityTransport(rest)
@@ -324,7 +338,14 @@ class Router:
         known_peers = peers.directory(http_nodes(self._configuration.get("OrthancPeers"), self._configuration))
         listed = (self._configuration.get("DicomWeb") or {}).get("Servers")
         known_servers = dicom_web.directory(http_nodes(listed, self._configuration))
+        folder = processing_folder(self._configuration, self._host.configuration_file(), self._owner())
+        patient_data = self._settings.patient_data
+        process = ProcessTransport(
+            rest, own_jobs, store.runs, aftermath, folder, store.clock, patient_data=patient_data
+        )
+        process.tidy()
         kinds: dict[Kind, Transport] = {
+            Kind.PROCESS: process,
             Kind.MODALITY: modality,
             Kind.PEER: HttpTransport(rest, peers, known_peers, own_jobs, followed),
             Kind.DICOM_WEB: HttpTransport(rest, dicom_web, known_servers, own_jobs, followed),

@@ -18,6 +18,7 @@ from dicom_router.store.store import Store
 from dicom_router.study import exists, list_instances
 
 LOOK_AGAIN_SECONDS = 20.0
+RESULTS_A_ROUND = 100
 
 
 class Cleanup:
@@ -39,11 +40,29 @@ class Cleanup:
         self._clock = clock
         self._log = log
 
-    def look(self) -> None:
-        """Delete what may be deleted now. Raises OrthancError; the rest is looked at again."""
-        for wanted in self._store.cleanups.wanted() if self._ours() else []:
+    def look(self) -> bool:
+        """Delete what may be deleted now; True when there is more. Raises OrthancError; the rest is looked at again."""
+        if not self._ours():
+            return False
+        more = self._delete_results()
+        for wanted in self._store.cleanups.wanted():
             if self._store.cleanups.nothing_open(wanted.study_id):
                 self._clean(wanted)
+        return more
+
+    def _delete_results(self) -> bool:
+        """What came out of processes and has been sent wherever it will be; some of it, so that a stop is quick."""
+        more = False
+        for run, results in self._store.runs.used_up():
+            some = sorted(results)[:RESULTS_A_ROUND]
+            if some:  # those that are gone do not matter (orthanc: OrthancRestResources.cpp, BulkDelete)
+                self._rest.post("/tools/bulk-delete", {"Resources": some}, timeout=600.0)
+            if len(some) < len(results):
+                self._store.runs.forget(run, some)
+                more = True
+            else:
+                self._store.runs.forget_all(run)
+        return more
 
     def _clean(self, wanted: WantedCleanup) -> None:
         if not exists(self._rest, "Study", wanted.study_id):
@@ -97,7 +116,8 @@ class CleanupThread(BellThread):
     def _round(self) -> float:
         try:
             with session(self._store.database):
-                self._cleanup.look()
+                if self._cleanup.look():
+                    return 0.0
         except OrthancError as problem:
             self._log(f"studies could not be deleted after sending and will be later: {problem}")
         except Exception as problem:  # noqa: BLE001 - deleting later is safe, not looking again is not

@@ -17,6 +17,15 @@ class Kind(StrEnum):
     PEER = "Peer"
     DICOM_WEB = "DicomWeb"
     FOLDER = "Folder"
+    PROCESS = "Process"  # made of a rule, not configured
+
+
+PROCESS_SUFFIX = " (process)"  # no name of a user's has brackets
+
+
+def process_name(rule: str) -> str:
+    """The name of a rule's process among the destinations."""
+    return rule + PROCESS_SUFFIX
 
 
 class Format(StrEnum):
@@ -77,9 +86,11 @@ class Destination:
     format: Format = Format.DICOM  # of a folder
     path: str = ""  # of a folder: the template of its files; empty for that of the format
     alteration: Alteration | None = None  # of one delivery: it gets copies that differ from what is stored here
+    command: tuple[str, ...] = ()  # of a process
     unit: str = ""  # what is being sent, where that is more than single instances (see `whole`)
+    delivery: int = 0  # the ID of the delivery that is being sent
 
     @property
     def whole(self) -> bool:
         """Nothing is sent but all instances of a delivery's study together: late ones make it all anew."""
-        return self.kind is Kind.FOLDER and self.format.one_file
+        return self.kind is Kind.PROCESS or (self.kind is Kind.FOLDER and self.format.one_file)

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dicom_router.filing.names import mark_of
 from dicom_router.postgres_address import PostgresAddress, is_postgres, read_address
 
 SQLITE = "sqlite:///"
 FILE = "router.db"
 OVERRIDE = "ROUTER_DATABASE"  # in the environment; for tests and `make run`
+PROCESSING = "router-processing-"
 
 
 def database_place(wanted: str, orthanc: Mapping[str, Any], configuration_file: str) -> Path | PostgresAddress:
@@ -25,9 +27,18 @@ def database_place(wanted: str, orthanc: Mapping[str, Any], configuration_file: 
         return read_address(wanted)
     if wanted:
         return Path(wanted.removeprefix(SQLITE))
+    return _beside_index(orthanc, configuration_file) / FILE
+
+
+def processing_folder(orthanc: Mapping[str, Any], configuration_file: str, owner: str) -> Path:
+    """Where processes have folders: on Orthanc's disk, which is made for patient data; each Orthanc has its own."""
+    return (_beside_index(orthanc, configuration_file) / f"{PROCESSING}{mark_of(owner)}").absolute()
+
+
+def _beside_index(orthanc: Mapping[str, Any], configuration_file: str) -> Path:
     folder = Path(orthanc.get("IndexDirectory") or orthanc.get("StorageDirectory") or "OrthancStorage")
     place = Path(configuration_file) if configuration_file else Path.cwd()
-    return (place if place.is_dir() else place.parent) / folder / FILE
+    return (place if place.is_dir() else place.parent) / folder
 
 
 def told_place(orthanc: Mapping[str, Any]) -> str:

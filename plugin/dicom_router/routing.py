@@ -2,16 +2,17 @@
 """A settled study in, deliveries out: facts, the rules' decision, what each destination still lacks, one write."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
+from typing import Protocol
 
 from dicom_router.alteration import alteration_of, kept_of
 from dicom_router.config import effective
 from dicom_router.deliveries.alternates import Alternates, by_key
 from dicom_router.deliveries.delivery import Delivery, NewDelivery, Priority, Reason, Subject
 from dicom_router.deliveries.instance import Instance
-from dicom_router.destination import Destination, Late
+from dicom_router.destination import Destination, Kind, Late
 from dicom_router.filing.names import mark_of
 from dicom_router.listings import Listings
 from dicom_router.orthanc_rest import OrthancError, OrthancRest
@@ -27,7 +28,7 @@ from dicom_router.outlook import (
     trigger_of,
     verdicts_of,
 )
-from dicom_router.rules.decision import Target
+from dicom_router.rules.decision import Decision, Target
 from dicom_router.rules.rule import Choice, Rule, Send
 from dicom_router.selection import filter_of
 from dicom_router.store.journal import Journal, NewDecision, Position
@@ -70,6 +71,35 @@ class Asked:
     position: Position | None
 
 
+class Results(Protocol):
+    """What came out of processes, by Orthanc's IDs of the instances."""
+
+    def hidden(self, instance_ids: Collection[str]) -> set[str]:
+        """Those among these that no rule looks at."""
+
+    def made_by(self, maker: str, instance_ids: Collection[str]) -> set[str]:
+        """Those among these that came out of this process."""
+
+    def results(self, run: int) -> set[str]:
+        """All that came out of one run."""
+
+
+class NoResults:
+    """There are no processes."""
+
+    def hidden(self, instance_ids: Collection[str]) -> set[str]:  # noqa: ARG002
+        """None."""
+        return set()
+
+    def made_by(self, maker: str, instance_ids: Collection[str]) -> set[str]:  # noqa: ARG002
+        """None."""
+        return set()
+
+    def results(self, run: int) -> set[str]:  # noqa: ARG002
+        """None."""
+        return set()
+
+
 class Routing:
     """Looks at studies."""
 
@@ -87,8 +117,10 @@ class Routing:
         zone: tzinfo,
         *,
         patient_data: bool = True,
+        results: Results | None = None,
     ) -> None:
         self.rest = rest
+        self._results = results or NoResults()
         self._journal = journal
         self._ledger = ledger
         self._turns = turns
@@ -110,12 +142,15 @@ class Routing:
     ) -> Routed:
         """Apply the rules for `trigger` (or those of `only_rules`) and write what follows. Raises OrthancError."""
         triggers = trigger_of(trigger)
-        facts = ResourceFacts(self.rest, resource_id, level or LEVEL_OF.get(INSTEAD_OF.get(trigger, trigger), "Study"))
+        level = level or LEVEL_OF.get(INSTEAD_OF.get(trigger, trigger), "Study")
+        facts = ResourceFacts(self.rest, resource_id, level, self._results.hidden)
         rules = self.rules_of(only_rules)
         asked = Asked(facts, trigger, position)
         try:
             if facts.is_copy():
                 return self._nothing(asked, "It is a modified copy of another study.", facts)
+            if facts.hidden_ids and not facts.instance_ids:
+                return self._nothing(asked, "It is the result of a process.", facts)
             found = looks(facts, rules, triggers, self.local(self._clock()))
             priority = Priority.LOW if trigger == BACKFILL else None
             return self._write(asked, found, self._plans(self.sendings(found), priority))
@@ -167,10 +202,12 @@ class Routing:
         """The destination with what the delivery's rule says differently."""
         options = json.loads(delivery.options)
         changed = effective(destination, options.get("Send", {}), options.get("Schedule"))
+        chosen = options.get("Instances") or (delivery.rule if delivery.results_of else None)
         return replace(
             changed,
-            unit=unit_of(delivery.level, delivery.resource_id, options.get("Instances")),
+            unit=unit_of(delivery.level, delivery.resource_id, chosen),
             alteration=alteration_of(options, options.get("Send", {})),
+            delivery=delivery.id,
         )
 
     def send_now(self, resource_id: str, destinations: Sequence[str], level: str = "Study") -> Routed:
@@ -183,6 +220,49 @@ class Routing:
         self._listings.keep(level, resource_id, facts.instances)
         made = self._journal.record(decision, new, None, self._clock())
         return Routed(made, [verdict], {instance.id for instance in facts.instances})
+
+    def visible(self, delivery: Delivery, instances: Sequence[Instance]) -> list[Instance]:
+        """Those of the instances that a delivery may bring: results go where they are meant to, and nowhere else."""
+        ids = [instance.id for instance in instances]
+        if delivery.results_of:
+            kept = self._results.results(delivery.results_of)
+            return [instance for instance in instances if instance.id in kept]
+        left_out = self._results.hidden(ids)
+        left_out |= self._results.made_by(delivery.destination, ids)
+        return [instance for instance in instances if instance.id not in left_out]
+
+    def after_process(self, run: Delivery, rule: Rule, sends: Sequence[Send]) -> list[NewDelivery]:
+        """The deliveries that follow from a process, to where `sends` of its rule say. Raises OrthancError."""
+        came_in = [each for each in sends if each.from_input]
+        came_out = [each for each in sends if not each.from_input]
+        facts = ResourceFacts(self.rest, run.resource_id, run.level, self._results.hidden)
+        found = [self._follow(replace(rule, delay=0.0), each, facts, None) for each in came_in]
+        results = self._results.results(run.id) if came_out else set()
+        # `Instances` of the rule says what goes in; of what comes out a Send has its own.
+        plain = {key: value for key, value in rule.source.items() if key != "Instances"}
+        after = replace(rule, delay=0.0, instances=None, source=plain)
+        for study_id in self._studies_of(results):
+            made = ResourceFacts(self.rest, study_id)
+            found += [self._follow(after, each, made, results) for each in came_out]
+        plans = self._plans([each for each in found if each.instances])
+        return [
+            replace(plan.delivery, results_of=0 if plan.sending.target.send.from_input else run.id)
+            for plan in plans
+            if plan.delivery is not None
+        ]
+
+    def _follow(self, rule: Rule, send: Send, facts: ResourceFacts, only: set[str] | None) -> Sending:
+        chosen = filter_of(rule, send).choose(facts, self.local(self._clock()))
+        instances = [each for each in chosen if only is None or each.id in only]
+        return Sending(Look(facts, Decision((), ())), Target(rule, send), facts, instances)
+
+    def _studies_of(self, instance_ids: set[str]) -> list[str]:
+        if not instance_ids:
+            return []
+        asked = {"Resources": sorted(instance_ids), "Level": "Instance", "Short": True}
+        series = {row["ParentSeries"] for row in self.rest.ask("/tools/bulk-content", asked)}
+        above = self.rest.ask("/tools/bulk-content", {"Resources": sorted(series), "Level": "Series", "Short": True})
+        return sorted({row["ParentStudy"] for row in above})
 
     def _by_hand(self, subject: Subject, destination: str, instances: Sequence[Instance]) -> NewDelivery:
         size = sum(instance.size for instance in instances)
@@ -203,6 +283,9 @@ class Routing:
         name, alternates = self._choose(target.send, sending.facts)
         destination = self._destinations[name]
         sendable = [each for each in instances if not (destination.aet and each.remote_aet == destination.aet)]
+        if destination.kind is Kind.PROCESS:
+            own = self._results.made_by(name, [each.id for each in sendable])
+            sendable = [each for each in sendable if each.id not in own]
         if not sendable:
             return Plan(sending, None, "It came from there.")
         late = effective(destination, target.send.options).late
@@ -268,7 +351,8 @@ class Routing:
     ) -> NewDelivery:
         target, facts = sending.target, sending.facts
         rule, now = target.rule, self._clock()
-        schedule = rule.source.get("Schedule")
+        # A process runs at once; what follows from it waits for the rule's windows.
+        schedule = rule.source.get("Schedule") if plain.kind is not Kind.PROCESS else None
         destination = effective(plain, target.send.options, schedule)
         own_priority = target.send.options.get("Priority")
         wanted = Priority(str(own_priority)) if own_priority else rule.priority or destination.priority
@@ -316,7 +400,7 @@ class Routing:
         deliveries = [plan.delivery for plan in plans if plan.delivery is not None]
         self._listings.keep(facts.level, facts.id, facts.instances)
         made = self._journal.record(new, deliveries, asked.position, self._clock())
-        seen = facts.instance_ids
+        seen = facts.all_ids
         where = tuple(each.destination for each in deliveries)
         return Routed(made, verdicts, seen, destinations=where, facts=facts)
 
@@ -325,7 +409,7 @@ class Routing:
         owner = asked.facts.id if facts is None else facts.owner_id
         decision = NewDecision(asked.facts.level, asked.facts.id, owner, asked.trigger, verdicts)
         self._journal.record(decision, [], asked.position, self._clock())
-        seen = facts.instance_ids if facts else set()
+        seen = facts.all_ids if facts else set()
         return Routed([], verdicts, seen, found=facts is not None)
 
 

@@ -71,7 +71,8 @@ def chosen(rest: OrthancRest, delivery: Delivery, at: float, listings: Listings)
     """
     kept, now = _kept_filter(delivery, at)
     if kept.everything and delivery.level != "Patient":
-        just_listed = listings.find(delivery.level, delivery.resource_id)
+        # Results enter a study without a look at it that would list them.
+        just_listed = None if delivery.results_of else listings.find(delivery.level, delivery.resource_id)
         instances = list(just_listed or ()) or list_instances(rest, delivery.level, delivery.resource_id)
         return instances, len(instances)
     facts = ResourceFacts(rest, delivery.resource_id, delivery.level)

@@ -7,7 +7,7 @@ instance of each series, or, where a rule says so, from all of them.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
@@ -27,6 +27,7 @@ LONGEST_RAW = 1024  # bytes of a value whose kind Orthanc does not know
 
 Row = dict[str, Any]
 Values = tuple[str | None, ...]
+Hidden = Callable[[Collection[str]], set[str]]  # of these instances, those that no rule looks at
 
 
 def list_instances(rest: OrthancRest, level: str, resource_id: str) -> list[Instance]:
@@ -60,11 +61,17 @@ def _studies_of(rest: OrthancRest, series: set[str]) -> dict[str, str]:
     return {row["ID"]: row["ParentStudy"] for row in rows}
 
 
+def nothing(_ids: Collection[str]) -> set[str]:
+    """Nothing is hidden."""
+    return set()
+
+
 class ResourceFacts:
     """The facts about a resource as rules ask for them; each call to Orthanc is made once, when first needed."""
 
-    def __init__(self, rest: OrthancRest, resource_id: str, level: str = "Study") -> None:
+    def __init__(self, rest: OrthancRest, resource_id: str, level: str = "Study", hidden: Hidden = nothing) -> None:
         self._rest = rest
+        self._hidden = hidden
         self.id = resource_id
         self.level = level
         self._files: dict[str, Row] = {}  # what was read of single files
@@ -95,25 +102,46 @@ class ResourceFacts:
     @cached_property
     def series(self) -> list[Row]:
         """Its series with their main tags; of an instance, the series that it is in."""
+        if not self.hidden_ids:
+            return self._all_series
+        kept = {row["ParentSeries"] for row in self.rows}
+        return [row for row in self._all_series if row["ID"] in kept]
+
+    @cached_property
+    def _all_series(self) -> list[Row]:
         rows: list[Row] = self._rest.ask("/tools/bulk-content", {"Resources": [self.id], "Level": "Series"})
         return sorted(self._without_copies(rows), key=lambda row: str(row["ID"]))
 
     @cached_property
     def rows(self) -> list[Row]:
         """Its instances as Orthanc tells them."""
+        return [row for row in self._all_rows if row["ID"] not in self.hidden_ids]
+
+    @cached_property
+    def _all_rows(self) -> list[Row]:
         rows: list[Row] = self._rest.ask(
             "/tools/bulk-content", {"Resources": [self.id], "Level": "Instance", **PER_INSTANCE}
         )
         # A series may have begun since its siblings were asked for; it comes with the next look.
-        kept = {row["ID"] for row in self.series}
+        kept = {row["ID"] for row in self._all_series}
         return [row for row in rows if row["ParentSeries"] in kept]
+
+    @cached_property
+    def all_ids(self) -> set[str]:
+        """Orthanc's IDs of its instances, also of those that no rule looks at."""
+        if self.level == "Instance" or not all("Instances" in row for row in self._all_series):
+            return {row["ID"] for row in self._all_rows}
+        return {instance_id for row in self._all_series for instance_id in row["Instances"]}
+
+    @cached_property
+    def hidden_ids(self) -> set[str]:
+        """Those that no rule looks at: results of processes."""
+        return self._hidden(self.all_ids)
 
     @cached_property
     def instance_ids(self) -> set[str]:
         """Orthanc's IDs of its instances. Series tell them, so that thousands need not be asked for to be counted."""
-        if self.level == "Instance" or not all("Instances" in row for row in self.series):
-            return {row["ID"] for row in self.rows}
-        return {instance_id for row in self.series for instance_id in row["Instances"]}
+        return self.all_ids - self.hidden_ids
 
     @cached_property
     def _by_id(self) -> dict[str, Row]:
@@ -268,10 +296,10 @@ class ResourceFacts:
         if level == self.level:
             return [self]
         if level == "Patient":
-            return [ResourceFacts(self._rest, self.patient_id, level)]
+            return [ResourceFacts(self._rest, self.patient_id, level, self._hidden)]
         if LEVELS.index(level) < LEVELS.index(self.level):
             above = self.studies if level == "Study" else self.series
-            return [ResourceFacts(self._rest, above[0]["ID"], level)]
+            return [ResourceFacts(self._rest, above[0]["ID"], level, self._hidden)]
         below = {"Study": self.studies, "Series": self.series, "Instance": self.rows}[level]
         return [self.part(level, row["ID"]) for row in below]
 

@@ -17,6 +17,8 @@ from dicom_router.api.schemas import (
     FilterBody,
     HistoryAnswer,
     LastErrorAnswer,
+    OutcomeAnswer,
+    ProcessAnswer,
     RefusedAnswer,
     ResendBody,
     TimelineAnswer,
@@ -133,7 +135,16 @@ class HistoryRoutes:
                 )
                 for row in history.refusals(delivery.id)
             ],
+            process=self._process(delivery),
+            results_of=delivery.results_of or None,
         )
+
+    def _process(self, delivery: Delivery) -> ProcessAnswer | None:
+        stored = self._services.need_store().runs.finished(delivery.id)
+        if stored is None:
+            return None
+        outcome = [OutcomeAnswer(success=success, message=message) for success, message in stored.outcome]
+        return ProcessAnswer(outcome=outcome, output=stored.output, not_taken=list(stored.rejected))
 
     def resend(self, call: Call) -> DeliveryIdAnswer:
         """A new delivery, linked to this one."""

@@ -135,6 +135,21 @@ class RefusedAnswer(Schema):
     message: str
 
 
+class OutcomeAnswer(Schema):
+    """An entry of `proc.json`, or why there is none."""
+
+    success: str
+    message: str
+
+
+class ProcessAnswer(Schema):
+    """What came of a process: its outcome, the end of what it wrote, and files that did not enter Orthanc."""
+
+    outcome: list[OutcomeAnswer]
+    output: str
+    not_taken: list[str]
+
+
 class DeliveryDetailAnswer(DeliveryAnswer):
     """A delivery with its story. `Attempts` is the list, `AttemptsCount` the number that the plain delivery shows."""
 
@@ -143,6 +158,8 @@ class DeliveryDetailAnswer(DeliveryAnswer):
     alteration: dict[str, Any] | None = Field(description="What differs from the original, as the rule says it")
     timeline: list[TimelineAnswer]
     refused_instances: list[RefusedAnswer]
+    process: ProcessAnswer | None
+    results_of: int | None  # the delivery to the process whose results these are
 
 
 class HistoryAnswer(Schema):

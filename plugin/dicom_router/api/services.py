@@ -8,7 +8,7 @@ from datetime import UTC, tzinfo
 from dicom_router.api.http import HttpError
 from dicom_router.backfill import Backfill
 from dicom_router.config import Neighbours, RuleParser
-from dicom_router.destination import Destination
+from dicom_router.destination import Destination, Kind
 from dicom_router.dispatch.dispatcher import Dispatcher
 from dicom_router.orthanc_rest import OrthancRest
 from dicom_router.problems import Problem
@@ -80,7 +80,8 @@ class Services:
     def add_destinations(self, named: Mapping[str, Destination]) -> None:
         """Modalities of Orthanc that a rule names without an entry in Destinations."""
         for name, destination in named.items():
-            if name not in self.destinations:
+            known = self.destinations.get(name)
+            if known is None or (known.kind is Kind.PROCESS and known != destination):
                 self.destinations[name] = destination
                 if self.engine is not None:
                     self.engine.dispatcher.add_destination(destination)

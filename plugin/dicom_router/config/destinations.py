@@ -11,7 +11,7 @@ from pydantic.alias_generators import to_pascal
 from dicom_router.config.reading import Reader, mapping
 from dicom_router.config.sections import NAME, DestinationSection, OptionsSection
 from dicom_router.deliveries.delivery import Priority
-from dicom_router.destination import Destination, Format, Kind, Late, Verify
+from dicom_router.destination import PROCESS_SUFFIX, Destination, Format, Kind, Late, Verify
 from dicom_router.filing.template import parse_template
 from dicom_router.problems import nearest
 from dicom_router.rules.schedule import Always, Schedule, parse_schedule
@@ -132,7 +132,7 @@ class DestinationReader(Reader):
 
     def target(self, name: str, path: str, names: set[str]) -> bool:
         """Whether a rule may send there; what Orthanc's configuration knows needs no entry in Destinations."""
-        if name in names:
+        if name in names and not name.endswith(PROCESS_SUFFIX):
             return True
         kinds = [kind for kind in LISTS if name in self._entries(kind)]
         if len(kinds) > 1:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Reading rules."""
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -10,12 +11,12 @@ from dicom_router.alteration import Alteration, Method, alteration_of
 from dicom_router.config.alterations import alteration_problems, transcode_problems
 from dicom_router.config.destinations import DestinationReader
 from dicom_router.config.reading import mapping
-from dicom_router.config.sections import RuleSection, SendSection
+from dicom_router.config.sections import ProcessSection, RuleSection, SendSection
 from dicom_router.deliveries.delivery import Priority
-from dicom_router.destination import Format, Kind, Verify
+from dicom_router.destination import Destination, Format, Kind, Verify, process_name
 from dicom_router.rules.given import run_tests
 from dicom_router.rules.match import Match, compile_match
-from dicom_router.rules.rule import Choice, Origin, Rule, Send
+from dicom_router.rules.rule import Choice, Origin, Process, Rule, Send
 
 CHOICE_KEYS = frozenset({"To", "FirstOf", "OneOf", "By", "After", "AndWhenBack"})
 DEFAULT_AFTER = 600.0  # seconds
@@ -61,8 +62,10 @@ class RuleReader(DestinationReader):
             self.tell(f"{path}.Send", "A rule needs at least one destination.")
         schedule = self.schedule(shape.schedule, f"{path}.Schedule") if shape.schedule else None
         instances = self._instances(shape.instances, f"{path}.Instances")
-        self._unsupported_in_rule(shape, path)
+        self._deleting(shape, path)
         self._altered(shape, sends, path)
+        kept = tuple(send for send in sends if send is not None)
+        process = self._process(shape, kept, path)
         if match is not None and self.testing:
             self.problems += run_tests(match, shape.tests, f"{path}.Tests", datetime.now(self.zone))
         if len(self.problems) > before or match is None:
@@ -70,7 +73,8 @@ class RuleReader(DestinationReader):
         return Rule(
             name=shape.name,
             match=match,
-            sends=tuple(send for send in sends if send is not None),
+            sends=(Send((process_name(shape.name),)),) if process else kept,
+            process=process,
             source=raw,
             origin=origin,
             version=version,
@@ -95,10 +99,8 @@ class RuleReader(DestinationReader):
         """Which instances are sent; None for all of them."""
         return self._match(spec, path) if spec else None
 
-    def _unsupported_in_rule(self, shape: RuleSection, path: str) -> None:
-        for key in ("process", "reroute"):
-            if getattr(shape, key):
-                self.not_yet(f"{path}.{to_pascal(key)}", to_pascal(key))
+    def _deleting(self, shape: RuleSection, path: str) -> None:
+        """When DeleteAfterSend would be unsafe."""
         if shape.delete_after_send and shape.trigger in {"StablePatient", "NewInstance"}:
             # A patient's other studies may be under way, and so may the rest of the instance's study.
             self.tell(f"{path}.DeleteAfterSend", "goes with the triggers StableStudy and StableSeries only.")
@@ -144,10 +146,6 @@ class RuleReader(DestinationReader):
             return None
         if shape.transcode is not None:
             self.problems += transcode_problems(shape.transcode, f"{path}.Transcode")
-        for key in ("when", "from_"):
-            if getattr(shape, key) is not None:
-                alias = to_pascal(key.rstrip("_"))
-                self.not_yet(f"{path}.{alias}", alias)
         self.unsupported_options(shape, path)
         if shape.schedule is not None:
             self.schedule(shape.schedule, f"{path}.Schedule")
@@ -166,7 +164,50 @@ class RuleReader(DestinationReader):
             after=DEFAULT_AFTER if shape.after is None else shape.after,
             and_when_back=bool(shape.and_when_back),
             instances=self._instances(shape.instances, f"{path}.Instances"),
+            when=self._pattern(shape.when, f"{path}.When"),
+            from_input=shape.from_ == "Input",
         )
+
+    def _process(self, shape: RuleSection, sends: tuple[Send, ...], path: str) -> Process | None:
+        """The command of a rule, which is a destination of its own to the router."""
+        if not shape.process:
+            self._without_process(shape, sends, path)
+            return None
+        self._beside_process(shape, path)
+        said = self.model(ProcessSection, shape.process, f"{path}.Process")
+        if said is None:
+            return None
+        if any("\0" in word for word in said.command):
+            self.tell(f"{path}.Process.Command", "may hold no NUL.")
+        name, command = process_name(shape.name), tuple(said.command)
+        made = Destination(name, command[0], kind=Kind.PROCESS, command=command, timeout=said.timeout, retry=self.retry)
+        self.destinations[name] = made
+        return Process(command, said.timeout, sends, shape.reroute)
+
+    def _without_process(self, shape: RuleSection, sends: tuple[Send, ...], path: str) -> None:
+        """What means nothing where there is no process."""
+        said = [f"{path}.Reroute"] if shape.reroute else []
+        for index, send in enumerate(sends):
+            said += [f"{path}.Send[{index}].{key}" for key in ("When", "From") if key in send.options]
+        for place in said:
+            self.tell(place, "goes with a Process only.")
+
+    def _beside_process(self, shape: RuleSection, path: str) -> None:
+        """What a rule with a process cannot have."""
+        if shape.level == "Patient" or (shape.trigger == "StablePatient" and shape.level is None):
+            self.tell(f"{path}.Process", "gets the files of a study or a series; Level must be one of them.")
+        for method, spec in ((Method.MODIFY, shape.modify), (Method.ANONYMIZE, shape.anonymize)):
+            if spec:
+                self.not_yet(f"{path}.{method.key}", f"{method.key} beside a Process")
+        if shape.delete_after_send:
+            self.tell(f"{path}.DeleteAfterSend", "does not go with a Process, which may have to run again.")
+
+    def _pattern(self, text: str | None, path: str) -> re.Pattern[str] | None:
+        try:
+            return re.compile(text) if text is not None else None
+        except (re.error, OverflowError, RecursionError) as problem:
+            self.tell(path, f'"{text}" is not a regular expression: {problem}.')
+            return None
 
     def _members(self, shape: SendSection, path: str, names: set[str]) -> tuple[Choice, tuple[str, ...]] | None:
         """Whom an entry of Send names, and how it chooses among them."""

@@ -136,6 +136,13 @@ class SendSection(OptionsSection):
     from_: Literal["Output", "Input"] | None = Field(None, alias="From")
 
 
+class ProcessSection(Section):
+    """`Process` of a rule."""
+
+    command: list[Annotated[str, Field(min_length=1)]] = Field(min_length=1)
+    timeout: Duration = 3600.0
+
+
 class RuleSection(Section):
     """One entry of `Rules`."""
 

@@ -143,6 +143,7 @@ class NewDelivery:
     resend_of: int | None = None
     alternates: str = ""
     failover_at: float | None = None
+    results_of: int = 0
 
 
 @dataclass(frozen=True)
@@ -194,6 +195,7 @@ class Delivery:
     error_message: str
     resend_of: int | None
     untold: bool
+    results_of: int = 0  # the delivery to a process whose results are sent; 0 for what was received
 
 
 def subject(delivery: Delivery) -> Subject:

@@ -181,6 +181,7 @@ class Dispatcher:
         self._sender.poll(now)
         self._sender.withdraw(now)
         self._sender.try_unproven(now)
+        self._sender.start_processes(now)
         self._sender.fill(now)
         self._closing.close_over(self._sender.active, now)
 

@@ -2,14 +2,22 @@
 """What the dispatcher needs of the world around it."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from dicom_router.deliveries.delivery import Delivery
+from dicom_router.deliveries.instance import Instance
 from dicom_router.destination import Destination
 from dicom_router.listings import Listings
 from dicom_router.orthanc_rest import OrthancRest
 from dicom_router.transports.transport import Transport
+
+Visible = Callable[[Delivery, Sequence[Instance]], list[Instance]]
+
+
+def all_of(_delivery: Delivery, instances: Sequence[Instance]) -> list[Instance]:
+    """All of them."""
+    return list(instances)
 
 
 @dataclass(frozen=True)
@@ -24,3 +32,4 @@ class Outside:
     log: Callable[[str], None]
     listings: Listings
     clock: Callable[[], float] = time.time
+    visible: Visible = all_of  # those of the instances that a delivery may bring

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from dicom_router.deliveries.delivery import Delivery
 from dicom_router.deliveries.instance import Instance
 from dicom_router.destination import Destination
-from dicom_router.listings import Listings
+from dicom_router.dispatch.outside import Outside
 from dicom_router.orthanc_rest import OrthancRest
 from dicom_router.selection import chosen
 from dicom_router.store.ledger import Ledger
@@ -30,14 +30,15 @@ def accepted_instances(rest: OrthancRest, ledger: Ledger, delivery: Delivery) ->
     return [instance for instance in instances if instance.digest in accepted]
 
 
-def prepare(
-    rest: OrthancRest, ledger: Ledger, delivery: Delivery, destination: Destination, now: float, listings: Listings
-) -> Prepared:
+def prepare(outside: Outside, ledger: Ledger, delivery: Delivery, destination: Destination) -> Prepared:
     """Compare the resource with the ledger; what came from the destination itself is not sent back there.
 
     Raises OrthancError.
     """
-    instances, found = chosen(rest, delivery, now, listings)
+    listed, found = chosen(outside.rest, delivery, outside.clock(), outside.listings)
+    instances = outside.visible(delivery, listed)
+    if delivery.results_of:
+        found = len(instances)
     known: set[bytes] = set()
     for study_id in {instance.study_id for instance in instances}:
         if delivery.renew:

@@ -49,6 +49,7 @@ class Resend:
             options=_options(old, target),
             renew=everything,
             resend_of=old.id,
+            results_of=old.results_of,
         )
         if old.status in WAITING:
             return self._failover.move(old, new, now)

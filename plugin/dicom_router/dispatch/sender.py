@@ -8,6 +8,7 @@ from functools import partial
 from dicom_router.deliveries.delivery import Delivery, Priority, Reason
 from dicom_router.deliveries.instance import Instance
 from dicom_router.deliveries.outcome import INTERRUPTED, SendError
+from dicom_router.destination import Kind
 from dicom_router.dispatch.hang_up import resolve
 from dicom_router.dispatch.health import Blocked, Health
 from dicom_router.dispatch.lanes import Candidate, next_destination
@@ -21,6 +22,7 @@ from dicom_router.store.queue import DeliveryQueue
 from dicom_router.transports.transport import JobReport, JobState
 
 NEVER_OPENS_RECHECK = 86400.0  # seconds
+MOST_PROCESSES = 2  # at once, of all rules together
 LARGEST_TRY = 64 * 1024 * 1024  # bytes; a larger instance is not copied through this process
 
 
@@ -54,7 +56,7 @@ class Sender:
         """Give every free lane to somebody who can use it."""
         exhausted: set[str] = set()
         while True:
-            names = list(self._health.destinations)
+            names = self._names(process=False)
             free = self._lanes - sum(self._in_flight(name) for name in names)
             candidates = [self._candidate(name, now) for name in names if name not in exhausted] if free > 0 else []
             name = next_destination([each for each in candidates if each], free)
@@ -81,7 +83,7 @@ class Sender:
 
     def _most(self, name: str) -> int:
         """Its associations; but never the last lane while there are others, since it may begin to hang."""
-        others = sum(1 for each in self._health.destinations.values() if each.enabled) > 1
+        others = sum(1 for name in self._names(process=False) if self._health.destinations[name].enabled) > 1
         share = max(1, self._lanes - 1) if others else self._lanes
         own = [sending.destination.associations for sending in self._of(name)]  # their Send may say another number
         return min(max([self._health.destinations[name].associations, *own]), share)
@@ -120,8 +122,7 @@ class Sender:
             address = self._transport.address(sending.destination)
             self.peers[name] = resolve(*address) if address else set()
         try:
-            outside, destination = self._outside, sending.destination
-            return prepare(outside.rest, self._ledger, sending.delivery, destination, outside.clock(), outside.listings)
+            return prepare(self._outside, self._ledger, sending.delivery, sending.destination)
         except OrthancError as problem:
             return SendError.passing("OrthancError", str(problem))
 
@@ -173,7 +174,7 @@ class Sender:
 
     def try_unproven(self, now: float) -> None:
         """Send one instance, without a lane, to each destination that must first show that it works."""
-        for name in self._health.destinations:
+        for name in self._names(process=False):
             if not self._health.breaker(name).may_try(now) or self._health.only_urgent(name) is None:
                 continue
             active = self._of(name)
@@ -203,6 +204,23 @@ class Sender:
     def _tried(self, sending: Sending, chunk: Chunk, error: SendError | None) -> None:
         self._health.breaker(sending.destination.name).trying = False
         self._ended(sending, chunk, JobReport(JobState.FAILURE if error else JobState.SUCCESS, int(not error), error))
+
+    # Processes, which take none of Orthanc's jobs
+
+    def start_processes(self, now: float) -> None:
+        """Begin what waits for a command, as many at once as the machine may be asked for."""
+        names = self._names(process=True)
+        for name in names:
+            running = sum(len(self._of(each)) for each in names)
+            for _ in range(MOST_PROCESSES - running):
+                if self._health.only_urgent(name) is None or not self._claim(name, now):
+                    break
+            for sending in self._of(name):
+                if sending.has_work and not sending.chunks:
+                    self._submit(sending, sending.next_chunk(1))
+
+    def _names(self, *, process: bool) -> list[str]:
+        return [name for name, each in self._health.destinations.items() if (each.kind is Kind.PROCESS) is process]
 
     # What comes back
 

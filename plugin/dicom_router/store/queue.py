@@ -89,6 +89,7 @@ class DeliveryQueue:
         twin = ROW.select(ROW.id).where(
             ROW.resource_id == new.subject.resource_id,
             ROW.destination == new.destination,
+            ROW.results_of == new.results_of,
             ROW.options == new.options,  # another rule may send other instances of it, or at another time
             IS_WAITING,
         )
@@ -449,6 +450,7 @@ def next_of(delivery: Delivery, now: float) -> NewDelivery:
         instances_count=delivery.instances_count,
         bytes=delivery.bytes,
         options=delivery.options,
+        results_of=delivery.results_of,
         alternates=left.to_text() if left else "",
         failover_at=now + left.after if left else None,
     )

@@ -22,6 +22,7 @@ STATUSES = ", ".join(f"'{status}'" for status in Status)
 # An index on a part of a table serves only queries that name that part in the same words, without parameters. Where
 # nothing but the part is asked for, the part is not named by `status`: the planner would take the index of the history.
 IS_WAITING = f"status IN ('{Status.SCHEDULED}', '{Status.RETRYING}')"
+IS_OF_RESULTS = "results_of > 0"
 IS_SENDING = f"status = '{Status.SENDING}'"
 HAS_FAILED = "error_code <> ''"
 
@@ -122,6 +123,7 @@ class Delivery(Model):
     error_message = TextField(default="")
     resend_of = BigIntegerField(null=True)
     untold = BooleanField(default=False)  # it failed, and no alert has told so yet
+    results_of = BigIntegerField(default=0)  # the delivery to a process whose results these are
 
     class Meta:
         table_name = "delivery"
@@ -227,6 +229,35 @@ class Role(Model):
 
     class Meta:
         table_name = "role"
+
+
+class Run(Model):
+    """What came of a delivery to a process; made again from the start until `finished_at` is set."""
+
+    delivery = ForeignKeyField(Delivery, primary_key=True, on_delete="CASCADE")
+    inputs = TextField(default="")  # a mark of what went in
+    outcome = TextField(default="[]")  # JSON: pairs of success and message
+    output = TextField(default="")  # the end of what the command wrote
+    rejected = TextField(default="[]")  # JSON: files of OUTPUT that did not enter Orthanc, and why
+    finished_at = DoubleField(null=True)
+    followed = BooleanField(default=False)  # the deliveries that follow from it are made
+
+    class Meta:
+        table_name = "run"
+
+
+class Result(Model):
+    """An instance that came out of a process. It outlives its run: a rerouted one must not go in again."""
+
+    instance_id = TextField()
+    run = BigIntegerField(index=True)
+    maker = TextField()  # the process
+    owned = BooleanField()  # it entered Orthanc for this run; else it was there before, and stays
+    rerouted = BooleanField()  # it is looked at by rules, and stays
+
+    class Meta:
+        table_name = "result"
+        primary_key = CompositeKey("instance_id", "run")
 
 
 class RuleVersion(Model):
@@ -351,6 +382,8 @@ TABLES: tuple[type[Model], ...] = (
     Ledger,
     Cleanup,
     Role,
+    Run,
+    Result,
     RuleVersion,
     RulePlace,
     DeliveryTally,
@@ -384,6 +417,7 @@ INDEXES = (
     "CREATE INDEX delivery_created ON delivery (created_at, id)",
     "CREATE INDEX delivery_completed ON delivery (completed_at, status) WHERE completed_at IS NOT NULL",
     f"CREATE INDEX delivery_failed ON delivery (id) WHERE {HAS_FAILED}",
+    f"CREATE INDEX delivery_results ON delivery (results_of) WHERE {IS_OF_RESULTS}",
     f"CREATE INDEX attempt_failed ON attempt (id) WHERE {HAS_FAILED}",
     "CREATE INDEX ledger_job ON ledger (job_id) WHERE job_id IS NOT NULL",
 )

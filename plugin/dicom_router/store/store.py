@@ -20,6 +20,7 @@ from dicom_router.store.postgres import Presence, ServerClock, open_postgres
 from dicom_router.store.queue import DeliveryQueue
 from dicom_router.store.roles import READER, Role
 from dicom_router.store.rule_book import RuleBook
+from dicom_router.store.runs import Runs
 from dicom_router.store.secret import Secret
 from dicom_router.store.sqlite import open_sqlite
 from dicom_router.store.switches import Switches
@@ -41,6 +42,7 @@ class Store:
         self.tallies = self.queue.tallies
         self.cleanups = Cleanups(database)
         self.journal = Journal(database, self.queue, self.cleanups, self.reader)
+        self.runs = Runs(database, self.queue)
         self.turns = Turns(database)
         self.ledger = Ledger(database)
         self.history = History(database)

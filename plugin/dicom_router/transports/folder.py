@@ -7,6 +7,7 @@ from contextlib import suppress
 from functools import partial
 from io import BytesIO
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from pydicom import Dataset, dcmread
@@ -107,7 +108,7 @@ class FolderTransport:
 
     # Errors
 
-    def _try_whole(self, destination: Destination, instances: Sequence[Instance]) -> SendError | None:
+    def _try_whole(self, destination: Destination, instances: Sequence[Instance], _stop: Event) -> SendError | None:
         write = self._write_pdf if destination.format is Format.PDF else self._write_archive
         return self._guarded(destination, lambda: write(destination, instances))
 

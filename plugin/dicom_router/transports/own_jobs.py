@@ -19,7 +19,7 @@ PREFIX = "router-"
 REMEMBERED = 200  # ended jobs that can still be looked at
 
 SendOne = Callable[[Instance], SendError | None]
-SendAll = Callable[[Sequence[Instance]], SendError | None]
+SendAll = Callable[[Sequence[Instance], threading.Event], SendError | None]  # the event: it should end
 
 
 @dataclass
@@ -143,7 +143,7 @@ def _in_order(job: OwnJob, send_one: SendOne) -> SendError | None:
 
 
 def _at_once(job: OwnJob, send_all: SendAll) -> SendError | None:
-    error = send_all(job.instances)
+    error = send_all(job.instances, job.stop)
     if error is None:
         job.accepted = len(job.instances)
     return error

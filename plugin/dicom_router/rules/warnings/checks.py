@@ -150,14 +150,14 @@ def _of_sample(rule: Rule) -> Iterator[Problem]:
 
 
 def _instances_of_sends(rule: Rule) -> list[tuple[str, Match | None]]:
-    return [(f"Send[{index}].Instances", send.instances) for index, send in enumerate(rule.sends)]
+    return [(f"Send[{index}].Instances", send.instances) for index, send in enumerate(rule.final_sends)]
 
 
 # --- destinations ----------------------------------------------------------------------------------------------------
 
 
 def _of_sends(considered: _Considered, around: Surroundings) -> Iterator[Problem]:
-    for index, send in enumerate(considered.rule.sends):
+    for index, send in enumerate(considered.rule.final_sends):
         path = f"Send[{index}]"
         for name in send.members:
             plain = around.destinations.get(name)
