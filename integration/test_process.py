@@ -87,7 +87,7 @@ def script(tmp_path: Path) -> Path:
     return path
 
 
-def rule(script: Path, what: str, sends: list[Any], timeout: str = "60s", **more: Any) -> dict[str, Any]:
+def rule(script: Path, what: str, sends: list[Any], timeout: str = "5m", **more: Any) -> dict[str, Any]:
     process = {"Command": [str(script), "{dir}", what], "Timeout": timeout}
     return {"Name": "seg", "Match": {"Modality": "CT"}, "Process": process, "Send": sends, **more}
 
@@ -176,7 +176,7 @@ def test_what_does_not_succeed_sends_the_original_elsewhere(
     start_orthanc: StartOrthanc, start_router: StartRouter, script: Path, tmp_path: Path
 ) -> None:
     rules = [
-        rule(script, what, SENDS, "2s" if what == "hang" else "60s")
+        rule(script, what, SENDS, "2s" if what == "hang" else "5m")
         | {"Name": what, "Match": {"StudyDescription": what}}
         for what in FAILURES
     ]
@@ -214,7 +214,7 @@ def test_a_thousand_results_arrive_at_the_second_of_two_when_the_first_is_dead(
     results.kill()
     study = store(router, tmp_path / "study")
     router.wait_for_deliveries(
-        lambda found: any(each["Destination"] == "FALLBACK" and each["Status"] == "Completed" for each in found), 120
+        lambda found: any(each["Destination"] == "FALLBACK" and each["Status"] == "Completed" for each in found), 300
     )
     assert len(fallback.sop_instance_uids()) == 1000
     only_the_study_is_left(router, study)

@@ -167,6 +167,18 @@ def test_after_a_process_results_and_originals_go_where_the_rule_says(store: Sto
     assert all(each.due_at == NOW for each in new if each.destination == "ARCHIVE")  # the delay was before
 
 
+def test_who_gets_anonymized_copies_gets_neither_results_nor_originals_of_a_process(store: Store) -> None:
+    private = {"Name": "private", "Match": {}, "Anonymize": {"Keep": []}, "Send": ["ARCHIVE"]}
+    world = World(store, SEG, private)
+    world.orthanc.receive("s", tags={"Modality": "CT"})
+    result = world.orthanc.receive("s", series="seg", tags={"Modality": "SEG"})
+    run = found(store, enqueued(store, "s", destination=PROCESS, rule="seg"))
+    store.runs.intend(run.id, PROCESS, [result], rerouted=False)
+    rule = world.rules["seg"]
+    new = world.routing.after_process(run, rule, rule.final_sends)
+    assert [each.destination for each in new] == ["WORKSTATION"]
+
+
 def test_a_delivery_brings_results_only_where_they_are_meant_to_go(store: Store) -> None:
     world = World(store, ALL)
     plain, result = instance(1), instance(2)

@@ -244,7 +244,10 @@ class Routing:
         for study_id in self._studies_of(results):
             made = ResourceFacts(self.rest, study_id)
             found += [self._follow(after, each, made, results) for each in came_out]
-        plans = self._plans([each for each in found if each.instances])
+        # Who gets anonymised copies of the study learns nothing of it from a process either.
+        anonymous = [each for each in self.sendings(self.looks(facts)) if each.anonymous]
+        allowed = [each for each in privacy_first([*anonymous, *found]) if not each.anonymous and not each.why_not]
+        plans = self._plans(allowed)
         return [
             replace(plan.delivery, results_of=0 if plan.sending.target.send.from_input else run.id)
             for plan in plans

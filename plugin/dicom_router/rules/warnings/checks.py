@@ -188,7 +188,7 @@ def _of_destination(
 
 
 def _of_alteration(rule: Rule, around: Surroundings) -> Iterator[Problem]:
-    for index, send in enumerate(rule.sends):
+    for index, send in enumerate(rule.final_sends):
         made = rule.alteration(send)
         if made is None:
             continue
@@ -204,7 +204,7 @@ def _of_alteration(rule: Rule, around: Surroundings) -> Iterator[Problem]:
 def _beside_anonymised(considered: _Considered, others: Sequence[_Considered]) -> Iterator[Problem]:
     """Another rule sends anonymised copies to where this one sends originals."""
     rule = considered.rule
-    for index, send in enumerate(rule.sends):
+    for index, send in enumerate(rule.final_sends):
         made = rule.alteration(send)
         if made is not None and made.anonymous:
             continue
@@ -219,7 +219,7 @@ def _beside_anonymised(considered: _Considered, others: Sequence[_Considered]) -
 
 
 def _anonymised_by(rule: Rule) -> frozenset[str]:
-    anonymous = [send for send in rule.sends if (made := rule.alteration(send)) is not None and made.anonymous]
+    anonymous = [send for send in rule.final_sends if (made := rule.alteration(send)) is not None and made.anonymous]
     return frozenset(name for send in anonymous for name in send.members)
 
 
