@@ -205,6 +205,7 @@ class OrthancHost:
         if response.status == 200:  # noqa: PLR2004 - the only status of AnswerBuffer
             output.AnswerBuffer(response.body, response.content_type)
             return
+        # HttpOutput.cpp takes no 301, 401 and 405 here: those have methods of their own, without a body.
         try:
             output.SendHttpStatus(response.status, response.body)
         except TypeError:  # plugin 4.0 and 4.1 take a string and its size

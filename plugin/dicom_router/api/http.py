@@ -113,8 +113,9 @@ class Api:
             if endpoint.method == request.method:
                 return endpoint, found.groupdict()  # Orthanc has decoded the path
         if matching:
+            # Not 405: Orthanc sends that with a text of its own only (HttpOutput.cpp, SendMethodNotAllowed).
             methods = ", ".join(sorted({endpoint.method for endpoint, _ in matching}))
-            raise HttpError(405, f"{request.path} takes {methods}, not {request.method}.")
+            raise HttpError(400, f"{request.path} takes {methods}, not {request.method}.")
         raise HttpError(404, f"There is nothing at {request.path}; see {ROOT}/openapi.json.")
 
 

@@ -71,7 +71,7 @@ def _responses(endpoint: Endpoint) -> dict[str, Any]:
     good: dict[str, Any] = {"description": endpoint.summary}
     if endpoint.answer is not None:
         good["content"] = _content(endpoint.answer)
-    errors = {*endpoint.errors, 400, 405}
+    errors = {*endpoint.errors, 400}
     if endpoint.method != "GET":
         errors |= {403, 415}
     # Orthanc sends the body of an error as text/plain since 1.12.2, without a type before; it is JSON all the same.
