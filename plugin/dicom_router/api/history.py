@@ -34,7 +34,7 @@ DEFAULT_PAGE = 100
 LONGEST_ID = 18  # digits that surely fit a database's integer
 
 INTEGER = {"type": "integer", "minimum": 1}
-TIME = {"type": "string", "format": "date-time"}
+TIME = {"type": "string"}  # a date, a time, or empty
 FILTERS = (
     Parameter("status", "One or several states, separated by commas"),
     Parameter("rule", "The name of a rule"),

@@ -56,7 +56,8 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
         operation["requestBody"] = {"required": True, "content": _content(endpoint.body)}
     elif endpoint.method not in READING:
         # Nothing is read of it, but Orthanc tells the type of a body only, and a change needs that.
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}
+        schema = {"type": "object"} if endpoint.method == "POST" else {}  # Orthanc hands on no body of a DELETE
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
     return operation
 
 

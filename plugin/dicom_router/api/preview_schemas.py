@@ -3,7 +3,7 @@
 
 from typing import Any, Literal
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, Field, StrictBool, StrictInt
 
 from dicom_router.api.schemas import ProblemAnswer, Schema, Time
 
@@ -16,7 +16,7 @@ class PreviewBody(Schema):
 
     rule: dict[str, Any]
     studies: list[str] | None = Field(None, max_length=1000)
-    last: int | None = Field(None, ge=1, le=1000)
+    last: StrictInt | None = Field(None, ge=1, le=1000)
     tags: dict[str, Any] | None = None
     now: AwareDatetime | None = None
 
@@ -74,7 +74,7 @@ class ImportBody(Schema):
     """Rules of another router. `Replace`: those made over REST before go."""
 
     rules: list[dict[str, Any]]
-    replace: bool = False
+    replace: StrictBool = False
 
 
 class BackfillBody(Schema):
@@ -82,7 +82,7 @@ class BackfillBody(Schema):
 
     query: dict[str, str]
     rules: list[str] | None = None
-    dry_run: bool = False
+    dry_run: StrictBool = False
 
 
 class BackfillAnswer(Schema):

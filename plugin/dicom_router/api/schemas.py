@@ -4,7 +4,7 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, RootModel
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, RootModel, StrictInt
 from pydantic.alias_generators import to_pascal
 
 
@@ -298,7 +298,7 @@ class RuleVersionsAnswer(RootModel[list[RuleVersionAnswer]]):
 class RestoreBody(Schema):
     """The version to go back to."""
 
-    version: int
+    version: StrictInt
 
 
 class DestinationAnswer(Schema):
