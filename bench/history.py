@@ -44,7 +44,7 @@ def main() -> None:
     count = parser.parse_args().deliveries
     with tempfile.TemporaryDirectory() as folder:
         nodes = {name: DicomNode(name, free_port()) for name in ("ARCHIVE", "WORKSTATION", "RESEARCH", "CLOUD")}
-        router = Router(Path(folder) / "ROUTER", nodes)
+        router = Router(Path(folder) / "ROUTER", nodes, section={"Database": ""})
         try:
             router.start()
             router.stop()

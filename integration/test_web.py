@@ -268,7 +268,7 @@ def test_the_page_works_without_the_slash_at_the_end_of_its_address(
 
 def test_a_long_history_is_shown_at_once(start_router: StartRouter, open_page: OpenPage) -> None:
     """A hundred thousand here; bench/history.py has the figures for a million."""
-    router = start_router({"ARCHIVE": DicomNode("ARCHIVE", free_port())})
+    router = start_router({"ARCHIVE": DicomNode("ARCHIVE", free_port())}, section={"Database": ""})
     router.stop()
     write_long_history(router.folder / "storage" / "router.db", 100_000)
     router.start()

@@ -12,6 +12,7 @@ from dicom_router.store.database import rows, scalar
 
 ROW = schema.Delivery
 TEXT = schema.StudyText
+LONGEST_PIECE = 120  # characters; PostgreSQL keeps no key above 2704 bytes, and DICOM allows 64 (PS3.5 6.2)
 
 
 def remember(subject: Subject) -> None:
@@ -23,7 +24,7 @@ def remember(subject: Subject) -> None:
         subject.study_description,
         subject.study_instance_uid,
     )
-    text = "\n".join(pieces).lower()
+    text = "\n".join(piece[:LONGEST_PIECE] for piece in pieces).lower()
     TEXT.insert(study_id=subject.study_id, text=text).on_conflict_ignore().execute()
 
 
