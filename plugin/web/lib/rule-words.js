@@ -81,6 +81,7 @@ function special(rule) {
     isSaid(rule.Instances) && "only some instances",
     isSaid(rule.Modify) && "modified copies",
     isSaid(rule.Anonymize) && "anonymized copies",
+    isSaid(rule.Process) && "the results of a computation",
     rule.DeleteAfterSend && "deleted here afterwards",
     rule.Stop && "later rules are not looked at",
   ];
