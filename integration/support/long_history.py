@@ -16,7 +16,7 @@ INSERT INTO delivery (status, reason, rule, rule_version, destination, options, 
   alternates, renew, priority, rank, due_at, ready, cancel_asked, owner, lease, lease_until, study_instance_uid,
   patient_id, patient_name, accession_number, study_date, study_description, modalities, remote_aet, called_aet,
   instances_count, instances_sent, instances_refused, bytes, attempts, created_at, started_at, completed_at,
-  verified, error_class, error_scope, error_code, error_message, untold)
+  verified, error_class, error_scope, error_code, error_message{more})
 SELECT s.value, '', 'rule ' || (i % 12), 1, d.value, '{}', 'Study',
   printf('%08x-%08x-%08x-%08x-%08x', i / 4, i / 4, i / 4, i / 4, i / 4),
   printf('%08x-%08x-%08x-%08x-%08x', i / 4, i / 4, i / 4, i / 4, i / 4), '', 0, 'Normal', i, :began + i * :step, 0, 0,
@@ -24,7 +24,7 @@ SELECT s.value, '', 'rule ' || (i % 12), 1, d.value, '{}', 'Study',
   'A' || (i / 4), '20261122', CASE i / 4 % 3 WHEN 0 THEN 'CT Thorax' WHEN 1 THEN 'MR Head' ELSE 'CR Chest' END,
   CASE i / 4 % 3 WHEN 0 THEN 'CT' WHEN 1 THEN 'MR' ELSE 'CR' END, 'MODALITY' || (i % 20), 'ROUTER', 100,
   CASE s.value WHEN 'Failed' THEN 20 WHEN 'Canceled' THEN 0 ELSE 100 END, 0, 52428800, 1, :began + i * :step,
-  :began + i * :step + 1, :began + i * :step + 5, 'Accepted', '', '', '', '', 0
+  :began + i * :step + 1, :began + i * :step + 5, 'Accepted', '', '', '', ''{values}
 FROM n JOIN json_each(:statuses) s ON s.key = (i * 7919 / 13) % 100 JOIN json_each(:destinations) d ON d.key = i % 4
 """
 TEXTS = """
@@ -50,10 +50,25 @@ def write_long_history(database: Path, count: int = 1_000_000, days: float = DAY
             "statuses": _json(STATUSES),
             "destinations": _json(DESTINATIONS),
         }
-        connection.execute(ROWS, values)
+        more = _others(connection)
+        statement = ROWS.replace("{more}", "".join(f", {name}" for name in more))
+        connection.execute(statement.replace("{values}", "".join(f", {value}" for value in more.values())), values)
         connection.execute(TEXTS)
         for _, sql in indexes:
             connection.execute(sql)
+
+
+def _others(connection: sqlite3.Connection) -> dict[str, str]:
+    """The columns that the statement does not name and that must have a value, each with an empty one."""
+    named = set(
+        ROWS[ROWS.index("(status") : ROWS.index("{more}")].strip("(").replace("\n", " ").replace(",", " ").split()
+    )
+    columns = connection.execute("PRAGMA table_info(delivery)").fetchall()
+    return {
+        name: "''" if kind == "TEXT" else "0"
+        for _, name, kind, needed, default, key in columns
+        if needed and default is None and not key and name not in named
+    }
 
 
 def _json(names: tuple[str, ...]) -> str:
