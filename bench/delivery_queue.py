@@ -22,12 +22,14 @@ from dicom_router.dispatch.dispatcher import Dispatcher
 from dicom_router.dispatch.outside import Outside
 from dicom_router.listings import Listings
 from dicom_router.postgres_address import read_address
+from dicom_router.store import schema
 from dicom_router.store.database import session, transaction
 from dicom_router.store.store import Store, open_store
 
 DESTINATIONS = ("A", "B", "C", "D")
 ROUNDS = 200
 IDLE_SECONDS = 20.0
+FILLED = 1000  # one by one, on PostgreSQL; the rest is copied
 
 
 def fill(store: Store, waiting: int) -> None:
@@ -113,6 +115,18 @@ def ledger_size(folder: Path, studies: int = 400, instances: int = 500) -> float
     return round(((folder / "ledger.db").stat().st_size - empty) / (studies * instances), 2)
 
 
+def copy(store: Store, times: int) -> None:
+    """So many times as much, of other studies."""
+    table = schema.Delivery._meta  # type: ignore[attr-defined]
+    changed = {"resource_id", "study_id"}
+    names = [name for name in table.fields if name not in {"id", *changed}]
+    added = "resource_id || '-' || n, study_id || '-' || n"
+    store.database.execute_sql(  # type: ignore[no-untyped-call]
+        f"INSERT INTO delivery ({', '.join(names)}, resource_id, study_id) SELECT {', '.join(names)}, {added} "
+        f"FROM delivery, generate_series(2, {times}) AS n"
+    )
+
+
 def on_postgresql(waiting: int) -> None:
     """The same on PostgreSQL, over loopback."""
     from support.postgres_server import PostgresServer  # noqa: PLC0415 - only where there is one
@@ -123,9 +137,10 @@ def on_postgresql(waiting: int) -> None:
         filling: list[float] = []
         with session(store.database):
             with timed(filling):
-                fill(store, waiting)
+                fill(store, FILLED)
+            copy(store, waiting // FILLED)
             store.database.execute_sql("ANALYZE")  # type: ignore[no-untyped-call] - as autovacuum does after a while
-            told = {"Waiting": waiting, "EnqueueMs": round(filling[0] / waiting, 3)} | claiming(store)
+            told = {"Waiting": waiting, "EnqueueMs": round(filling[0] / FILLED, 3)} | claiming(store)
         print(json.dumps({"Database": "PostgreSQL"} | told | idling(store)))
         store.close()
     finally:
