@@ -20,7 +20,7 @@ from support.studies import make_study
 LEFT_OUT = shutil.ignore_patterns(
     ".git", ".venv", "node_modules", "run", "build", "dist", "*.egg-info", "__pycache__", ".*_cache", ".hypothesis"
 )
-SCRIPT = "import dicom_router, orthanc; dicom_router.install(orthanc)\n"
+SCRIPT = "import dicom_router, orthanc\n\ndicom_router.install(orthanc)\n"
 
 
 def build(folder: Path, umask: int) -> Path:
