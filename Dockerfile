@@ -17,7 +17,7 @@ COPY setup.py setup.cfg pyproject.toml README.md ./
 COPY plugin plugin
 # Editable: the code is there once, for Orthanc and for the command line. The plugin finds the .venv beside it.
 RUN python3 -m venv .venv && \
-    .venv/bin/pip install --quiet --no-cache-dir --disable-pip-version-check --editable . && \
+    .venv/bin/pip install --quiet --no-cache-dir --disable-pip-version-check --editable '.[postgres]' && \
     .venv/bin/pip uninstall --quiet --yes pip && \
     python3 -m compileall -q plugin
 
