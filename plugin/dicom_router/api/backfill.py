@@ -3,7 +3,6 @@
 
 from dicom_router.api.http import Call, Endpoint, HttpError
 from dicom_router.api.preview_schemas import BackfillAnswer, BackfillBody
-from dicom_router.api.schemas import EmptyBody
 from dicom_router.api.services import Services
 from dicom_router.backfill import Backfill, BusyError, Progress
 from dicom_router.problems import Problem, nearest
@@ -30,7 +29,7 @@ class BackfillRoutes:
                 (),
                 (409, 503),
             ),
-            Endpoint("DELETE", path, "End the backfill", self.cancel, BackfillAnswer, EmptyBody, (), (503,)),
+            Endpoint("DELETE", path, "End the backfill", self.cancel, BackfillAnswer, errors=(503,)),
         ]
 
     def progress(self, _call: Call) -> BackfillAnswer:

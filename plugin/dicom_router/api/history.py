@@ -47,7 +47,7 @@ FILTERS = (
     Parameter("q", "Any text"),
 )
 PAGING = (
-    Parameter("limit", f"How many, at most {LARGEST_PAGE}", INTEGER | {"maximum": LARGEST_PAGE}),
+    Parameter("limit", f"How many, at most {LARGEST_PAGE}", INTEGER),
     Parameter("cursor", "Next of the page before"),
 )
 

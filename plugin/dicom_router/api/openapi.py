@@ -55,9 +55,8 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
     if endpoint.body is not None:
         operation["requestBody"] = {"required": True, "content": _content(endpoint.body)}
     elif endpoint.method not in READING:
-        # Nothing is read of it, but Orthanc tells the type of a body only, and a change needs that.
-        schema = {"type": "object"} if endpoint.method == "POST" else {}  # Orthanc hands on no body of a DELETE
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+        # Orthanc hands on no body of a DELETE; but its type is told, as a change needs it.
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": {}}}}
     return operation
 
 

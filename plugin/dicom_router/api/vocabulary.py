@@ -84,9 +84,9 @@ class VocabularyRoutes:
     def endpoints(self) -> list[Endpoint]:
         """The routes."""
         text = Parameter("q", "A part of a keyword, name or number, or a whole key; the usual ones when it is empty")
-        limit = Parameter("limit", f"How many, at most {MOST_KEYS}", INTEGER | {"maximum": MOST_KEYS})
+        limit = Parameter("limit", f"How many, at most {MOST_KEYS}", INTEGER)
         key = Parameter("key", "A key of Match")
-        last = Parameter("last", f"In how many studies, at most {MOST_STUDIES}", INTEGER | {"maximum": MOST_STUDIES})
+        last = Parameter("last", f"In how many studies, at most {MOST_STUDIES}", INTEGER)
         return [
             Endpoint("GET", "/rules-keys", "What a rule may ask for", self.keys, RuleKeysAnswer, None, (text, limit)),
             Endpoint(
