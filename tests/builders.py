@@ -114,7 +114,7 @@ def fill(store: Store, first: int, count: int, status: Status = Status.SCHEDULED
     nothing += ("instances_refused", "attempts", "untold")
     given = {*values, *numbers, *names, *nothing}
     left = [each for each in schema.Delivery._meta.sorted_field_names if each not in given | {"id"}]
-    empty = [None if getattr(schema.Delivery, each).null else "" for each in left]
+    empty = [_nothing(each) for each in left]
     columns = [*values, *numbers, *names, *nothing, *left]
     text = [f"CAST(? AS {_type(each)})" for each in values]
     zeros = [f"CAST(0 AS {_type(each)})" for each in nothing]
@@ -127,6 +127,13 @@ def fill(store: Store, first: int, count: int, status: Status = Status.SCHEDULED
     with transaction(store.database):
         made = made.replace("?", str(store.database.param))
         store.database.execute_sql(made, (first, first + count, *values.values(), NOW, NOW, *empty))
+
+
+def _nothing(column: str) -> object:
+    """What a column says where there is nothing to say."""
+    if getattr(schema.Delivery, column).null:
+        return None
+    return {"TEXT": "", "BOOLEAN": False}.get(_type(column), 0)
 
 
 def _type(column: str) -> str:
