@@ -136,3 +136,19 @@ def test_a_router_whose_database_becomes_wrong_goes_on_where_it_was(
     pacs.wait_for(10)
     router.wait_until_completed(2)
     assert pacs.received == Counter(uids)
+
+
+def test_a_window_that_is_taken_away_no_longer_holds_what_waits_for_it(
+    start_router: StartRouter, start_scp: StartScp, tmp_path: Path
+) -> None:
+    pacs = start_scp("PACS")
+    never_now = {"Cron": "0 0 29 2 *", "For": "1m"}  # the 29th of February
+    section = {"Destinations": {"PACS": {"Modality": "PACS", "Schedule": never_now}}}
+    router = start_router({"PACS": pacs.node}, section=section)
+    study = make_study(tmp_path / "study", instances=2, pixels=(16, 16))
+    send(study.files, router.node)
+    router.wait_for_deliveries(lambda found: len(found) == 1 and found[0]["Reason"].startswith("Waits for its time"))
+    router.config["Router"]["Destinations"]["PACS"]["Schedule"] = ""
+    router.restart()
+    router.wait_until_completed(1)
+    assert pacs.received == Counter(study.sop_instance_uids)

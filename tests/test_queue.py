@@ -62,6 +62,20 @@ def test_a_new_delivery_is_scheduled_and_tells_why_it_waits(store: Store) -> Non
     assert [(row.status, row.text) for row in store.history.timeline(made)] == [("Scheduled", Reason.DELAY)]
 
 
+def test_a_window_that_opens_earlier_than_planned_is_planned_anew(store: Store) -> None:
+    def waits(study: str, **changes: Any) -> int:
+        return enqueued(store, study, due_at=NOW + 9 * HOUR, **({"reason": Reason.WINDOW} | changes))
+
+    late, delayed = waits("late"), waits("delayed", rule="with a delay")
+    other, sooner = waits("other", reason=Reason.DELAY), waits("sooner")
+    elsewhere = waits("elsewhere", destination="ELSEWHERE")
+    assert store.queue.plan_earlier(ARCHIVE, NOW + HOUR, ["with a delay"]) == 2
+    due = {each: found(store, each).due_at - NOW for each in (late, delayed, other, sooner, elsewhere)}
+    assert due == {late: HOUR, delayed: 9 * HOUR, other: 9 * HOUR, sooner: HOUR, elsewhere: 9 * HOUR}
+    assert store.queue.plan_earlier(ARCHIVE, NOW + 2 * HOUR, []) == 1, "never later than planned"
+    assert claim_all(store, now=NOW + HOUR) == ["late", "sooner"]
+
+
 def test_the_same_resource_waits_for_a_destination_only_once(store: Store) -> None:
     made = enqueued(store)
     assert store.queue.enqueue(new_delivery(), NOW + 1) is None

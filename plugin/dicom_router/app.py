@@ -271,6 +271,7 @@ class Router:
         retention = Retention(store, rest, self._settings.history, store.clock)
         self._housekeeping = HousekeepingThread(retention, store, partial(self._recycling, store, rest), self._log)
         self._services.live_warning = self._recycling_warning
+        self._plan_anew(store, routing)
         dispatcher.start()
         self._intake.start()
         self._housekeeping.start()
@@ -281,6 +282,14 @@ class Router:
             )
             self._following.start()
         self._log(f"routing runs with {len(self._services.shelf.all())} rules")
+
+    def _plan_anew(self, store: Store, routing: Routing) -> None:
+        """Schedules may have been changed before this start, and a window may open earlier than was planned."""
+        delayed = [rule.name for rule in self._services.shelf.all() if rule.delay]
+        for name, destination in self._services.destinations.items():
+            opens = routing.opens(destination, store.clock())
+            if opens is not None:
+                store.queue.plan_earlier(name, opens, delayed)
 
     def _start_alerts(self) -> None:
         settings = self._settings.alerts

@@ -3,7 +3,7 @@
 
 import json
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
@@ -405,6 +405,22 @@ class DeliveryQueue:
             )
             woken = ROW.update(due_at=now, ready=True, reason=Reason.QUEUED)
             return int(woken.where(ROW.id.in_(free_rows(waits, self._database))).execute())
+
+    def plan_earlier(self, destination: str, opens: float, delayed: Collection[str]) -> int:
+        """The schedule of the destination was changed: what waits for its window waits until `opens` at the longest.
+
+        Not what comes of the rules `delayed`, whose delay may not be over yet. Answers how many.
+        """
+        with session(self._database):
+            waits = ROW.select(ROW.id).where(
+                ROW.destination == destination,
+                WAITS_FOR_ITS_TIME,
+                ROW.reason == Reason.WINDOW,
+                ROW.due_at > opens,
+                ROW.rule.not_in(list(delayed)),
+            )
+            earlier = ROW.update(due_at=opens)
+            return int(earlier.where(ROW.id.in_(free_rows(waits, self._database))).execute())
 
     def refused(self, delivery: Delivery, instance: Instance, error: SendError, now: float) -> None:
         """The destination refuses this instance for good."""
