@@ -30,7 +30,7 @@ def receive(router: Router, folder: Path, instances: int = 20) -> Study:
     return study
 
 
-def ended(router: Router, status: str, timeout: float = 30) -> Delivery:
+def ended(router: Router, status: str, timeout: float = 60) -> Delivery:
     """The only delivery with all its details, once it has that status."""
     found = router.wait_for_deliveries(lambda all_: [each["Status"] for each in all_] == [status], timeout)
     answer: Delivery = router.router_get(f"/history/{found[0]['ID']}")

@@ -187,7 +187,7 @@ def test_scp_stops_listening_beside_a_connection_that_has_asked_for_nothing(
 ) -> None:
     orthanc, scp, study = sender
     with socket.create_connection((scp.node.host, scp.node.port)) as silent:
-        wait_until(lambda: not scp.is_idle, 10, "the connection is taken")
+        wait_until(lambda: not scp.is_idle, 30, "the connection is taken")
         scp.stop_listening()
         silent.settimeout(10)
         assert silent.recv(1) == b""
@@ -199,12 +199,12 @@ def test_scp_hangs_in_a_store_and_answers_echo(sender: tuple[Orthanc, ScriptedSc
     orthanc, scp, study = sender
     scp.on_store(Misbehaviour.HANG, at=2)
     job = orthanc.post("/modalities/PACS/store", {"Resources": [study], "Synchronous": False, "Timeout": 60})["ID"]
-    wait_until(lambda: scp.waiting == 1, 10, "a store hangs")
+    wait_until(lambda: scp.waiting == 1, 30, "a store hangs")
     orthanc.post("/modalities/PACS/echo", {})
     assert scp.echoes == 1
     assert orthanc.get(f"/jobs/{job}")["State"] == "Running"
     scp.behave()
-    wait_until(lambda: orthanc.get(f"/jobs/{job}")["State"] == "Failure", 10, "the job has failed")
+    wait_until(lambda: orthanc.get(f"/jobs/{job}")["State"] == "Failure", 30, "the job has failed")
     assert scp.waiting == 0
 
 

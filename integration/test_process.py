@@ -192,7 +192,7 @@ def test_what_does_not_succeed_sends_the_original_elsewhere(
     assert sorted(fallback.sop_instance_uids()) == sorted(uid for study in studies for uid in study.sop_instance_uids)
     assert results.sop_instance_uids() == []
     only_the_study_is_left(router, *studies)
-    wait_until(lambda: not working_in(str(router.folder)), 10, "no process of a command is left")
+    wait_until(lambda: not working_in(str(router.folder)), 30, "no process of a command is left")
 
 
 def working_in(folder: str) -> list[str]:

@@ -113,7 +113,7 @@ class Audit:
 
     def killed(self, told: Mapping[str, int]) -> None:
         """The router was killed just now; `told` is the InstancesSent of each StudyInstanceUID, read just before."""
-        wait_until(lambda: self.pacs.is_idle, 10, f"{self.pacs.node.aet} has noticed")
+        wait_until(lambda: self.pacs.is_idle, 30, f"{self.pacs.node.aet} has noticed")
         arrived = list(self.pacs.received)
         known: set[str] = set()
         for study in self._studies:
@@ -189,6 +189,8 @@ def start_sending(
     one, several = start_scp("ONE"), start_scp("SEVERAL")
     one.slow, several.slow = 0.01, 0.04
     associations = {"ONE": {"Associations": 1}, "SEVERAL": {"Associations": 4}}
+    # Nothing is sent before all was received, also where the machine is busy.
+    config = {"StableAge": 3} | config
     router = start_router(
         {"ONE": one.node, "SEVERAL": several.node}, section={"Destinations": associations}, config=config
     )

@@ -353,16 +353,16 @@ def test_rules_are_ordered_switched_deleted_brought_back_exported_and_imported(
     handle.press("ArrowUp")
     expect(rows.nth(2)).to_contain_text("three")
     expect(page.get_by_text("three is now rule 3 of 4.")).to_be_attached()
-    wait_until(lambda: names_in_order(router) == ["everything", "one", "three", "two"], 10, "the order is saved")
+    wait_until(lambda: names_in_order(router) == ["everything", "one", "three", "two"], 30, "the order is saved")
     expect(page.get_by_role("button", name="Move three")).to_be_focused()
     page.get_by_role("button", name="Move two").drag_to(rows.nth(1))
-    wait_until(lambda: names_in_order(router) == ["everything", "two", "one", "three"], 10, "the order is saved")
+    wait_until(lambda: names_in_order(router) == ["everything", "two", "one", "three"], 30, "the order is saved")
 
     page.get_by_role("button", name="Move down: two").click()
-    wait_until(lambda: names_in_order(router) == ["everything", "one", "two", "three"], 10, "the order is saved")
+    wait_until(lambda: names_in_order(router) == ["everything", "one", "two", "three"], 30, "the order is saved")
 
     page.get_by_role("switch", name="one is on").click()
-    wait_until(lambda: router.router_get("/rules/one").get("Enabled") is False, 10, "the rule is off")
+    wait_until(lambda: router.router_get("/rules/one").get("Enabled") is False, 30, "the rule is off")
 
     with page.expect_download() as download:
         page.get_by_role("button", name="Export").click()
@@ -374,7 +374,7 @@ def test_rules_are_ordered_switched_deleted_brought_back_exported_and_imported(
     expect(rows).to_have_count(3)
     page.get_by_role("button", name="Bring it back").click()
     expect(rows).to_have_count(4)
-    wait_until(lambda: names_in_order(router) == ["everything", "one", "two", "three"], 10, "it is where it was")
+    wait_until(lambda: names_in_order(router) == ["everything", "one", "two", "three"], 30, "it is where it was")
 
     _import(page, router, tmp_path)
 

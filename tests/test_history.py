@@ -175,7 +175,7 @@ def test_the_oldest_that_has_not_ended_is_told(store: Store) -> None:
 
 def test_the_rate_counts_what_ended_well_since_then(store: Store) -> None:
     delivery = claimed(store)
-    store.queue.listed(delivery, 3, 3000)
+    store.queue.listed(delivery, 3, 3000, "three")
     store.queue.succeed(delivery, 3, 0, "Accepted", NOW)
     ended(store, Status.FAILED, "failed")
     assert store.history.sent_since(ARCHIVE, NOW) == (3, 3000)

@@ -94,6 +94,20 @@ def test_what_comes_while_a_resource_is_sent_waits_for_the_next_delivery(store: 
     assert claim_all(store) == ["study"]
 
 
+def test_what_is_being_sent_already_makes_no_second_delivery(store: Store) -> None:
+    sending = claimed(store, content="three")
+    assert store.queue.enqueue(new_delivery(content="three"), NOW) is None
+    assert store.queue.enqueue(new_delivery(content="three", options='{"Send": {}}'), NOW) is not None
+    store.queue.listed(sending, 4, 4000, "four")
+    assert store.queue.enqueue(new_delivery(content="four"), NOW) is None
+    assert store.queue.enqueue(new_delivery(content="five"), NOW) is not None
+
+
+def test_what_is_sent_by_hand_is_sent_again_also_while_it_is_being_sent(store: Store) -> None:
+    claimed(store)
+    assert store.queue.enqueue(new_delivery(), NOW) is not None
+
+
 def test_a_delivery_that_retries_takes_along_what_came_since(store: Store) -> None:
     store.queue.fail(claimed(store), BROKEN, 1, 0, NOW + 30, NOW)
     assert store.queue.enqueue(new_delivery(), NOW + 1) is None
@@ -280,7 +294,7 @@ def test_the_jobs_of_an_attempt_are_kept_with_it(store: Store) -> None:
 
 def test_progress_and_the_count_are_shown_while_it_is_sent(store: Store) -> None:
     delivery = claimed(store, renew=True)
-    store.queue.listed(delivery, 7, 7000)
+    store.queue.listed(delivery, 7, 7000, "seven")
     store.queue.progress(delivery, 4, 1)
     after = found(store, delivery.id)
     assert (after.instances_count, after.bytes, after.renew) == (7, 7000, False)
@@ -298,7 +312,7 @@ def test_progress_and_the_count_are_shown_while_it_is_sent(store: Store) -> None
         lambda store, old: store.queue.fail(old, NOT_UNDERSTOOD, 1, 0, None, NOW + 1),
         lambda store, old: store.queue.defer(old, Reason.PAUSED, NOW, 1, 0, NOW + 1),
         lambda store, old: store.queue.progress(old, 3, 0),
-        lambda store, old: store.queue.listed(old, 99, 99),
+        lambda store, old: store.queue.listed(old, 99, 99, "many"),
     ],
     ids=["succeed", "fail", "fail for good", "defer", "progress", "listed"],
 )

@@ -176,6 +176,14 @@ def test_a_study_without_new_instances_is_not_sent_again(world: World, option: s
     assert why_not(routed) == {"ARCHIVE": "It has all of it already."}
 
 
+def test_a_second_look_at_what_is_being_sent_makes_no_delivery_until_something_came(world: World) -> None:
+    assert set(world.configure(CT).sends()) == {"ARCHIVE", "WORKSTATION"}
+    world.store.queue.claim("ARCHIVE", "lease", world.now)
+    assert world.sends() == {}, "one is being sent, the other waits"
+    world.orthanc.receive("s")
+    assert set(world.sends()) == {"ARCHIVE"}, "the one that waits takes it along"
+
+
 @pytest.mark.parametrize(("option", "count", "renew"), [("New", 1, False), ("All", 3, True)])
 def test_a_late_instance_is_sent_alone_or_with_all_others(world: World, option: str, count: int, renew: bool) -> None:
     late(world, option).orthanc.receive("s")

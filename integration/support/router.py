@@ -83,7 +83,7 @@ class Router(Orthanc):
             query["cursor"] = page["Next"]
 
     def wait_for_deliveries(
-        self, predicate: Callable[[list[Delivery]], bool], timeout: float = 30, **filters: str
+        self, predicate: Callable[[list[Delivery]], bool], timeout: float = 60, **filters: str
     ) -> list[Delivery]:
         """Ask the history until `predicate` holds; the deliveries it held for."""
         latest: list[Delivery] = []
@@ -99,7 +99,7 @@ class Router(Orthanc):
             raise AssertionError(f"{error}\n{_summary(latest)}") from None
         return latest
 
-    def wait_until_completed(self, count: int, timeout: float = 30, **filters: str) -> list[Delivery]:
+    def wait_until_completed(self, count: int, timeout: float = 60, **filters: str) -> list[Delivery]:
         """Wait until there are exactly `count` deliveries and all are Completed."""
         return self.wait_for_deliveries(
             lambda found: len(found) == count and all(each["Status"] == "Completed" for each in found),

@@ -223,7 +223,7 @@ class ScriptedScp:
         """How many connections the black hole has taken."""
         return len(self._swallowed)
 
-    def wait_for(self, count: int, timeout: float = 30) -> None:
+    def wait_for(self, count: int, timeout: float = 60) -> None:
         """Wait until `count` different instances were accepted."""
         wait_until(
             lambda: len(self.received) >= count, timeout, f"{self.node.aet} has {count} instances (see .received)"

@@ -11,7 +11,7 @@ from dicom_router.alteration import alteration_of, kept_of
 from dicom_router.config import effective
 from dicom_router.deliveries.alternates import Alternates, by_key
 from dicom_router.deliveries.delivery import Delivery, NewDelivery, Priority, Reason, Subject
-from dicom_router.deliveries.instance import Instance
+from dicom_router.deliveries.instance import Instance, content_mark
 from dicom_router.destination import Destination, Kind, Late
 from dicom_router.filing.names import mark_of
 from dicom_router.listings import Listings
@@ -305,6 +305,7 @@ class Routing:
         others |= {each.id: target.rule.name for each in unsent if each.id not in others}
         renew = bool(accepted) and late is Late.ALL
         new = self._new(sending, destination, sendable if renew else unsent, priority, renew=renew)
+        new = replace(new, content=content_mark(sendable))
         if alternates is not None:
             failover_at = self._clock() + alternates.after
             new = replace(new, alternates=alternates.to_text(), failover_at=failover_at)

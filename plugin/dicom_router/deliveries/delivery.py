@@ -144,6 +144,7 @@ class NewDelivery:
     alternates: str = ""
     failover_at: float | None = None
     results_of: int = 0
+    content: str = ""  # the mark of the instances that the destination then has; empty: it is sent in any case
 
 
 @dataclass(frozen=True)
@@ -196,6 +197,7 @@ class Delivery:
     resend_of: int | None
     untold: bool
     results_of: int = 0  # the delivery to a process whose results are sent; 0 for what was received
+    content: str = ""
 
 
 def subject(delivery: Delivery) -> Subject:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """An instance as a delivery sees it, and its fingerprint in the ledger."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -39,3 +40,9 @@ class Instance:
         if self.transfer_syntax in UNCOMPRESSED or not self.transfer_syntax:
             return "", ""
         return self.sop_class_uid, self.transfer_syntax
+
+
+def content_mark(instances: Iterable[Instance]) -> str:
+    """A mark of just these instances with this content, in any order: 32 hexadecimal digits."""
+    digests = sorted(instance.digest for instance in instances)
+    return blake2b(b"".join(digests), digest_size=DIGEST_BYTES).hexdigest()

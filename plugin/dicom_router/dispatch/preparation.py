@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dicom_router.deliveries.delivery import Delivery
-from dicom_router.deliveries.instance import Instance
+from dicom_router.deliveries.instance import Instance, content_mark
 from dicom_router.destination import Destination
 from dicom_router.dispatch.outside import Outside
 from dicom_router.orthanc_rest import OrthancRest
@@ -16,10 +16,14 @@ from dicom_router.study import list_instances
 
 @dataclass(frozen=True)
 class Prepared:
-    """What an attempt has to send; `found` is how many instances the resource has at all."""
+    """What an attempt has to send; `found` is how many instances the resource has at all.
+
+    `content`: the mark of what the destination has afterwards.
+    """
 
     unsent: list[Instance]
     found: int
+    content: str
 
 
 def accepted_instances(rest: OrthancRest, ledger: Ledger, delivery: Delivery) -> list[Instance]:
@@ -50,7 +54,7 @@ def prepare(outside: Outside, ledger: Ledger, delivery: Delivery, destination: D
     unsent = [each for each in sendable if each.digest not in known]
     if destination.whole:
         unsent = _with_the_rest(ledger, destination, sendable, {each.study_id for each in unsent})
-    return Prepared(unsent, found)
+    return Prepared(unsent, found, content_mark(sendable))
 
 
 def _with_the_rest(

@@ -135,7 +135,8 @@ class Sender:
         else:
             sending.sent = arrived_before(sending.delivery, len(result.unsent))
             count = sending.sent + sending.refused + len(result.unsent)
-            self._queue.listed(sending.delivery, count, sum(instance.size for instance in result.unsent))
+            size = sum(instance.size for instance in result.unsent)
+            self._queue.listed(sending.delivery, count, size, result.content)
             sending.take_up(result.unsent)
         sending.prepared = True
 

@@ -61,9 +61,12 @@ class DeliveryQueue:
     def enqueue(self, new: NewDelivery, now: float) -> int | None:
         """Add a delivery and return its ID; None when one already waits for this resource and destination.
 
-        A waiting delivery lists its instances when it is sent, so it takes along what came since.
+        A waiting delivery lists its instances when it is sent, so it takes along what came since. One that is being
+        sent has listed them: None when it brings the very same.
         """
         with transaction(self._database):
+            if self._is_being_sent(new):
+                return None
             waiting = self._waiting_twin(new)
             if waiting is not None:
                 if new.renew:
@@ -86,15 +89,12 @@ class DeliveryQueue:
             return delivery_id
 
     def _waiting_twin(self, new: NewDelivery) -> int | None:
-        twin = ROW.select(ROW.id).where(
-            ROW.resource_id == new.subject.resource_id,
-            ROW.destination == new.destination,
-            ROW.results_of == new.results_of,
-            ROW.options == new.options,  # another rule may send other instances of it, or at another time
-            IS_WAITING,
-        )
-        found: int | None = scalar(twin)
+        found: int | None = scalar(_twins(new).where(IS_WAITING))
         return found
+
+    def _is_being_sent(self, new: NewDelivery) -> bool:
+        same = _twins(new).where(IS_SENDING, ROW.study_id == new.subject.study_id, ROW.content == new.content)
+        return bool(new.content) and scalar(same) is not None
 
     def count_open(self) -> int:
         """How many deliveries have not ended."""
@@ -184,10 +184,10 @@ class DeliveryQueue:
             renewed = ROW.update(lease_until=now + LEASE_SECONDS).where(IS_SENDING, ROW.lease.in_(list(leases)))
             return {lease for (lease,) in rows(renewed.returning(ROW.lease).tuples().execute())}
 
-    def listed(self, delivery: Delivery, count: int, size: int) -> None:
-        """The instances were counted: `count` in all for this delivery, `size` bytes."""
+    def listed(self, delivery: Delivery, count: int, size: int, content: str) -> None:
+        """The instances were listed: `count` in all for this delivery, `size` bytes; then the destination has these."""
         with session(self._database):
-            ROW.update(instances_count=count, bytes=size, renew=False).where(
+            ROW.update(instances_count=count, bytes=size, content=content, renew=False).where(
                 ROW.id == delivery.id, ROW.lease == delivery.lease
             ).execute()
 
@@ -447,6 +447,16 @@ class DeliveryQueue:
     def tell(self, delivery_id: int, now: float, status: Status, text: str) -> None:
         """Add to a delivery's timeline."""
         schema.Timeline.insert(delivery=delivery_id, at=now, status=status, text=text).execute()
+
+
+def _twins(new: NewDelivery) -> Any:
+    """The deliveries of the same to the same destination."""
+    return ROW.select(ROW.id).where(
+        ROW.resource_id == new.subject.resource_id,
+        ROW.destination == new.destination,
+        ROW.results_of == new.results_of,
+        ROW.options == new.options,  # another rule may send other instances of it, or at another time
+    )
 
 
 def next_of(delivery: Delivery, now: float) -> NewDelivery:

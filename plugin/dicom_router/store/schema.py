@@ -108,6 +108,7 @@ class Delivery(Model):
     remote_aet = TextField(default="")
     called_aet = TextField(default="")
 
+    content = TextField(default="")  # a mark of the instances that the destination has after it; empty: not known yet
     instances_count = IntegerField(default=0)
     instances_sent = IntegerField(default=0)
     instances_refused = IntegerField(default=0)
