@@ -347,6 +347,21 @@ def test_a_disabled_and_an_unknown_destination_get_nothing(world: World) -> None
     world.becomes(waiting[1], Status.COMPLETED)
 
 
+def test_an_urgent_delivery_overtakes_a_large_one_to_the_same_destination(world: World) -> None:
+    large, urgent = set(world.study("large", 500)), set(world.study("urgent"))
+    world.destinations["A"] = destination("A", associations=1)
+    world.transport.peer("A").hangs_after = 10
+    world.start()
+    waits = world.send("large")
+    world.wait(lambda: world.transport.running("A") == 1, "the first of its jobs is under way")
+    world.send("urgent", priority=Priority.URGENT)
+    world.transport.peer("A").hangs_after = None
+    world.becomes(waits, Status.COMPLETED)
+    order = ["urgent" if each in urgent else "large" for each in world.stored("A")]
+    assert set(world.stored("A")) == large | urgent
+    assert order.index("urgent") < 200, "after the job that was under way, and what was tried before it"
+
+
 def test_a_closed_window_lets_only_urgent_ones_through(world: World) -> None:
     world.study("s")
     world.study("t")

@@ -139,16 +139,16 @@ def test_nothing_is_claimed_before_its_time(store: Store) -> None:
     store.queue.enqueue(new_delivery(due_at=NOW + 60), NOW)
     assert store.queue.next_due() == NOW + 60
     assert claim_all(store, now=NOW + 59) == []
-    assert not store.queue.ready(ARCHIVE)
+    assert store.queue.first_rank(ARCHIVE) is None
     assert claim_all(store, now=NOW + 60) == ["study"]
     assert store.queue.next_due() is None
 
 
 def test_only_the_named_destination_is_claimed_for(store: Store) -> None:
     enqueued(store, destination="WORKSTATION")
-    assert not store.queue.ready(ARCHIVE)
+    assert store.queue.first_rank(ARCHIVE) is None
     assert claim_all(store) == []
-    assert store.queue.ready("WORKSTATION")
+    assert store.queue.first_rank("WORKSTATION") is not None
     assert claim_all(store, "WORKSTATION") == ["study"]
 
 
@@ -175,7 +175,6 @@ def test_the_oldest_goes_first(store: Store) -> None:
 def test_urgent_goes_before_normal_before_low(store: Store) -> None:
     for number, priority in enumerate((Priority.LOW, Priority.NORMAL, Priority.URGENT)):
         enqueued(store, priority.lower(), at=NOW + number, priority=priority)
-    assert store.queue.urgent_ready(ARCHIVE)
     assert claim_all(store, now=NOW + 10) == ["urgent", "normal", "low"]
 
 
@@ -194,7 +193,6 @@ def test_no_age_passes_an_urgent_delivery(store: Store) -> None:
 
 def test_only_urgent_ones_are_claimed_when_only_they_may(store: Store) -> None:
     enqueued(store, "normal")
-    assert not store.queue.urgent_ready(ARCHIVE)
     assert store.queue.claim(ARCHIVE, "lease", NOW, urgent_only=True) is None
     enqueued(store, "urgent", priority=Priority.URGENT)
     claimed_one = store.queue.claim(ARCHIVE, "lease", NOW, urgent_only=True)
@@ -480,8 +478,7 @@ def questions(store: Store, work: Callable[[], object], monkeypatch: pytest.Monk
 LOOP: dict[str, Callable[[Store], object]] = {
     "wake_due": lambda store: store.queue.wake_due(NOW),
     "next_due": lambda store: store.queue.next_due(),
-    "ready": lambda store: store.queue.ready(ARCHIVE),
-    "urgent_ready": lambda store: store.queue.urgent_ready(ARCHIVE),
+    "first_rank": lambda store: store.queue.first_rank(ARCHIVE),
     "claim": lambda store: store.queue.claim(ARCHIVE, "lease", NOW),
     "enqueue": lambda store: store.queue.enqueue(new_delivery("another"), NOW),
     "take_over": lambda store: take_over(store, NOW),

@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from builders import BROKEN, BUSY, NOT_UNDERSTOOD, NOW, new_delivery, take_over
-from dicom_router.deliveries.delivery import Delivery, IllegalTransitionError, Priority, Reason, Status
+from dicom_router.deliveries.delivery import (
+    LAST_URGENT_RANK,
+    Delivery,
+    IllegalTransitionError,
+    Priority,
+    Reason,
+    Status,
+)
 from dicom_router.store import schema
 from dicom_router.store.sqlite import open_sqlite
 from dicom_router.store.store import Store
@@ -250,8 +257,10 @@ class QueueMachine(RuleBasedStateMachine):
         assert self.store.queue.next_due() == (min(asleep) if asleep else None)
         for name in DESTINATIONS:
             awake = [each for each in waiting if each.awake and each.destination == name]
-            assert self.store.queue.ready(name) == bool(awake)
-            assert self.store.queue.urgent_ready(name) == any(each.priority is Priority.URGENT for each in awake)
+            first = self.store.queue.first_rank(name)
+            assert (first is not None) == bool(awake)
+            urgent = first is not None and first < LAST_URGENT_RANK
+            assert urgent == any(each.priority is Priority.URGENT for each in awake)
 
     @invariant()
     def the_timeline_tells_each_state_in_its_order(self) -> None:

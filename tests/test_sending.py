@@ -56,7 +56,7 @@ def many(count: int, study: str = "study") -> list[Instance]:
 
 def handed_out(attempt: Sending, lanes: int = 1) -> Chunk:
     """The next chunk, under way."""
-    chunk = Chunk(len(attempt.chunks) + 1, attempt.next_chunk(lanes), "job")
+    chunk = Chunk(len(attempt.chunks) + 1, attempt.next_chunk(lanes), job_id="job")
     attempt.chunks.append(chunk)
     return chunk
 

@@ -20,7 +20,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "secret.js").write_text(SECRET)
     web = tmp_path / "web"
     for name, text in {
-        "index.html": '<script>a()</script><script type="importmap">{{import map}}</script>',
+        "index.html": '<script>a("{{stamp}}")</script><script type="importmap">{{import map}}</script>',
         "app.js": "import 'preact'",
         "style/base.css": "p {}",
         "vendor/import-map.json": '{"imports": {}}',
@@ -104,6 +104,21 @@ def test_a_module_with_its_version_in_its_name_is_kept_for_long(page: WebPage) -
     assert get(page, "/router/ui/vendor/import-map.json").headers["Cache-Control"] == "no-cache"
 
 
+def stamp(answer: Response) -> str:
+    return re.findall(r"v-[0-9a-f]{16}", answer.body.decode())[0]
+
+
+def test_a_file_below_the_stamp_of_the_page_is_kept_for_long_until_one_changes(page: WebPage, folder: Path) -> None:
+    before = stamp(get(page, "/router/ui"))
+    lasting = get(page, f"/router/ui/{before}/app.js")
+    assert "immutable" in lasting.headers["Cache-Control"]
+    assert lasting.body == get(page, "/router/ui/app.js").body
+    assert get(page, f"/router/ui/{before}/../secret.js").status == 404
+    (folder / "style" / "base.css").write_text("p { color: red }")
+    assert stamp(get(page, "/router/ui")) != before
+    assert get(page, f"/router/ui/{before}/app.js").headers["Cache-Control"] == "no-cache"
+
+
 def policy(answer: Response) -> dict[str, list[str]]:
     directives = [each.split() for each in answer.headers["Content-Security-Policy"].split(";")]
     return {name: values for name, *values in directives}
@@ -114,7 +129,7 @@ def test_only_the_inline_scripts_of_the_page_itself_are_allowed(page: WebPage) -
     allowed = policy(answer)
     scripts = re.findall(r"<script[^>]*>(.*?)</script>", answer.body.decode())
     hashes = [base64.b64encode(hashlib.sha256(each.encode()).digest()).decode() for each in scripts]
-    assert scripts == ["a()", '{"imports": {}}']
+    assert scripts == [f'a("{stamp(answer)}")', '{"imports": {}}']
     assert allowed["script-src"] == ["'self'", *(f"'sha256-{each}'" for each in hashes)]
     assert allowed["default-src"] == ["'none'"]
     assert "unsafe" not in answer.headers["Content-Security-Policy"]
@@ -167,10 +182,14 @@ def test_the_two_dark_looks_are_the_same() -> None:
     assert by_system == by_button
 
 
+def _unstamped(path: Path) -> str:
+    return path.read_text(encoding="utf-8").replace("{{stamp}}/", "")
+
+
 def test_each_import_leads_to_a_file_of_the_page_or_to_a_named_module() -> None:
     modules = set(re.findall(r'^    "([^"]+)": \(', (REPOSITORY / ".ci/vendor-web-modules").read_text(), re.MULTILINE))
     for path in our_files():
-        for wanted in re.findall(r"""(?:from|import)[ (]+["']([^"']+)["']""", path.read_text(encoding="utf-8")):
+        for wanted in re.findall(r"""(?:from|import)[ (]+["']([^"']+)["']""", _unstamped(path)):
             target = (path.parent / wanted).resolve() if wanted.startswith(".") else None
             assert target.is_file() if target else wanted in modules, f"{path.name} imports {wanted}"
 

@@ -2,6 +2,7 @@
 """`Instances`: which instances of a resource are sent, by the facts about each of them."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -64,19 +65,31 @@ def filter_of(rule: Rule, send: Send) -> Filter:
     return Filter(tuple(match for match, _ in said), tuple(spec for _, spec in said), rule.sample_every)
 
 
-def chosen(rest: OrthancRest, delivery: Delivery, at: float, listings: Listings) -> tuple[list[Instance], int]:
-    """The instances that a delivery is to bring at this time (epoch seconds), and how many its resource has.
+@dataclass(frozen=True)
+class Chosen:
+    """The instances that a delivery is to bring; `found` is how many its resource has."""
 
-    Raises OrthancError.
-    """
+    instances: Sequence[Instance]
+    found: int
+
+
+def chosen(rest: OrthancRest, delivery: Delivery, at: float) -> Chosen:
+    """Ask Orthanc what a delivery is to bring at this time (epoch seconds). Raises OrthancError."""
     kept, now = _kept_filter(delivery, at)
     if kept.everything and delivery.level != "Patient":
-        # Results enter a study without a look at it that would list them.
-        just_listed = None if delivery.results_of else listings.find(delivery.level, delivery.resource_id)
-        instances = list(just_listed or ()) or list_instances(rest, delivery.level, delivery.resource_id)
-        return instances, len(instances)
+        instances = list_instances(rest, delivery.level, delivery.resource_id)
+        return Chosen(instances, len(instances))
     facts = ResourceFacts(rest, delivery.resource_id, delivery.level)
-    return kept.choose(facts, now), len(facts.instances)
+    return Chosen(kept.choose(facts, now), len(facts.instances))
+
+
+def just_listed(delivery: Delivery, at: float, listings: Listings) -> Chosen | None:
+    """The same without asking Orthanc, where a look at the resource has listed it a moment ago; else None."""
+    # Results enter a study without a look at it that would list them.
+    if delivery.results_of or delivery.level == "Patient" or not _kept_filter(delivery, at)[0].everything:
+        return None
+    instances = listings.find(delivery.level, delivery.resource_id)
+    return Chosen(instances, len(instances)) if instances else None
 
 
 def _kept_filter(delivery: Delivery, at: float) -> tuple[Filter, datetime]:

@@ -364,7 +364,7 @@ def test_one_that_stands_still_in_a_transaction_holds_up_the_others_only_for_a_w
 LOOP: dict[str, Callable[[Store], object]] = {
     "wake_due": lambda store: store.queue.wake_due(NOW),
     "next_due": lambda store: store.queue.next_due(),
-    "ready": lambda store: store.queue.ready(ARCHIVE),
+    "first_rank": lambda store: store.queue.first_rank(ARCHIVE),
     "claim": lambda store: store.queue.claim(ARCHIVE, "lease", NOW),
     "adopt": lambda store: store.queue.adopt(NOW),
     "renew_leases": lambda store: store.queue.renew_leases(["lease"], NOW),

@@ -24,6 +24,7 @@ TYPES = {
 # A name that can only be a file below the folder: no "..", no separator of any system, nothing hidden.
 LONGEST_NAME = 100
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
+STAMP = re.compile(r"(v-[0-9a-f]{16})/")
 INLINE = re.compile(r"<script(?: type=\"importmap\")?>(.*?)</script>", re.DOTALL)
 
 MISSING = """<!doctype html>
@@ -44,7 +45,11 @@ def web_folder() -> Path:
 
 
 class WebPage:
-    """The files of the page. What lies outside the folder is not there, whatever the path says."""
+    """The files of the page. What lies outside the folder is not there, whatever the path says.
+
+    The page names its own files below a stamp of their content, `v-0123456789abcdef/app.js`, so that a browser asks
+    for none of them again until one has changed.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder.resolve()
@@ -58,22 +63,34 @@ class WebPage:
         """A file, 304 where the browser has it, or 404."""
         if request.method != "GET":
             return _plain("The web page is only read.", 400)
-        name = request.path.removeprefix(ADDRESS).lstrip("/") or INDEX
+        told = request.path.removeprefix(ADDRESS).lstrip("/") or INDEX
+        stamp = STAMP.match(told)
+        name = told[stamp.end() :] if stamp else told
         if name == INDEX:
             return self._index(request)
         file = self._file(name)
         if file is None:
             return _plain("There is no such file of the web page.", 404)
-        content = file.read_bytes()
-        # A module of others carries its version in its name (see .ci/vendor-web-modules): it never changes.
-        lasting = name.startswith(f"{VENDOR}/") and bool(re.search(r"-\d", file.name))
-        return _cached(request, content, TYPES[file.suffix], "max-age=31536000, immutable" if lasting else "no-cache")
+        # A module of others carries its version in its name (see .ci/vendor-web-modules). What is named by an older
+        # stamp was named by a page that was loaded before an upgrade.
+        versioned = name.startswith(f"{VENDOR}/") and bool(re.search(r"-\d", file.name))
+        lasting = versioned or (stamp is not None and stamp[1] == self._stamp())
+        caching = "max-age=31536000, immutable" if lasting else "no-cache"
+        return _cached(request, file.read_bytes(), TYPES[file.suffix], caching)
+
+    def _stamp(self) -> str:
+        """That of the page's own files, by their names, sizes and times."""
+        files = sorted(each for each in self._folder.rglob("*") if each.suffix in TYPES and each.is_file())
+        told = [(each.relative_to(self._folder).as_posix(), each.stat()) for each in files]
+        text = "\n".join(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in told)
+        return f"v-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
     def _index(self, request: Request) -> Response:
         file, modules = self._file(INDEX), self._file(IMPORT_MAP)
         if file is None or modules is None:
             return Response(MISSING.encode(), TYPES[".html"], headers=_headers(_policy(MISSING)))
         text = file.read_text(encoding="utf-8").replace("{{import map}}", modules.read_text(encoding="utf-8"))
+        text = text.replace("{{stamp}}", self._stamp())
         return _cached(request, text.encode(), TYPES[".html"], "no-cache", _policy(text))
 
     def _file(self, name: str) -> Path | None:

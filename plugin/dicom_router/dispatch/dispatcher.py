@@ -93,7 +93,7 @@ class Dispatcher:
 
     def job_ended(self, job_id: str, state: JobState) -> None:
         """Orthanc tells that a job has ended."""
-        self._workers.post(lambda: self._sender.job_ended(job_id, state))
+        self._workers.post(lambda: self._sender.under_way.job_ended(job_id, state))
 
     def cancel_asked(self, delivery_id: int) -> None:
         """A delivery that is being sent should end."""
@@ -178,7 +178,7 @@ class Dispatcher:
         self._queue.wake_due(now)
         self._fail_over(now)
         self._health.probe(now)
-        self._sender.poll(now)
+        self._sender.under_way.poll(now)
         self._sender.withdraw(now)
         self._sender.try_unproven(now)
         self._sender.start_processes(now)
@@ -190,7 +190,7 @@ class Dispatcher:
         if any(sending.over for sending in self._sender.active):
             return 0.0
         now = self._outside.clock()
-        look = self._sender.next_look()
+        look = self._sender.under_way.next_look()
         if look is not None:
             return min(look, now + LONGEST_LOOK) - now
         due = (self._queue.next_due(), self._failover.next_due(), self._health.next_change())
@@ -236,7 +236,7 @@ class Dispatcher:
         # registry of jobs (SignalJobFailure under JobsRegistry's mutex waits for OrthancPlugins' change callback):
         # once one has ended, no call about jobs is answered until we have stopped. Paused jobs tell nobody.
         deadline = time.monotonic() + STOP_GRACE_SECONDS
-        while self._sender.pause() and self._busy() and time.monotonic() < deadline:
+        while self._sender.under_way.pause() and self._busy() and time.monotonic() < deadline:
             self._workers.receive(0.02)
         if self._busy():
             hang_up({peer for peers in self._sender.peers.values() for peer in peers})

@@ -91,7 +91,7 @@ class Health:
             if breaker.probe_due(now):
                 breaker.probing = True
                 destination = self.destinations[name]
-                self._workers.start(
+                self._workers.start_asking(
                     partial(self._outside.transport.probe, destination), partial(self._probed, destination)
                 )
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from dicom_router.deliveries.delivery import Delivery
 from dicom_router.deliveries.instance import Instance, content_mark
 from dicom_router.destination import Destination
-from dicom_router.dispatch.outside import Outside
+from dicom_router.dispatch.outside import Visible
 from dicom_router.orthanc_rest import OrthancRest
-from dicom_router.selection import chosen
+from dicom_router.selection import Chosen
 from dicom_router.store.ledger import Ledger
 from dicom_router.study import list_instances
 
@@ -34,15 +34,10 @@ def accepted_instances(rest: OrthancRest, ledger: Ledger, delivery: Delivery) ->
     return [instance for instance in instances if instance.digest in accepted]
 
 
-def prepare(outside: Outside, ledger: Ledger, delivery: Delivery, destination: Destination) -> Prepared:
-    """Compare the resource with the ledger; what came from the destination itself is not sent back there.
-
-    Raises OrthancError.
-    """
-    listed, found = chosen(outside.rest, delivery, outside.clock(), outside.listings)
-    instances = outside.visible(delivery, listed)
-    if delivery.results_of:
-        found = len(instances)
+def prepare(visible: Visible, ledger: Ledger, delivery: Delivery, destination: Destination, listed: Chosen) -> Prepared:
+    """Compare what was listed with the ledger; what came from the destination itself is not sent back there."""
+    instances = visible(delivery, listed.instances)
+    found = len(instances) if delivery.results_of else listed.found
     known: set[bytes] = set()
     for study_id in {instance.study_id for instance in instances}:
         if delivery.renew:

@@ -15,26 +15,29 @@ SMALLEST_CHUNK = 5  # below, setting up an association costs more than it brings
 FIRST_LOOK = 0.1  # seconds after a job was submitted
 SHORTEST_LOOK = 0.02  # seconds between two looks at a job: each is a call to Orthanc
 LONGEST_LOOK = 0.5
+LOOK_BEFORE = 0.8  # of the time that a job may take
 STRIKES = 3  # failures in a row without one instance accepted between them, then the attempt ends
 
 
 @dataclass
 class Chunk:
-    """Instances handed to one Orthanc job (or, with no job, to the one try of an unproven destination)."""
+    """Instances handed to one Orthanc job; without a lane, to the one try of an unproven destination."""
 
     ledger_id: int
     instances: list[Instance]
-    job_id: str = ""
+    in_lane: bool = True
+    job_id: str = ""  # empty until Orthanc has made the job
     accepted: int = 0
     submitted_at: float = 0.0  # epoch seconds
     advanced_at: float = 0.0  # when it was last seen to go on
     look_at: float = 0.0
 
-    def submitted(self, job_id: str, now: float) -> None:
-        """Orthanc has the job."""
+    def submitted(self, job_id: str, now: float, expected: float | None = None) -> None:
+        """Orthanc has the job, which may take `expected` seconds."""
         self.job_id = job_id
         self.submitted_at = self.advanced_at = now
-        self.look_at = now + FIRST_LOOK
+        first = FIRST_LOOK if expected is None else max(SHORTEST_LOOK, LOOK_BEFORE * expected)
+        self.look_at = now + min(LONGEST_LOOK, first)
 
     def looked(self, accepted: int, now: float) -> None:
         """The job is under way: look again shortly before its end, as it goes now; ever later while it does not go on.
@@ -45,7 +48,7 @@ class Chunk:
             self.accepted, self.advanced_at = accepted, now
         age, left = now - self.submitted_at, len(self.instances) - self.accepted
         remaining = age * left / self.accepted if self.accepted else age
-        pause = max(0.8 * remaining, now - self.advanced_at)
+        pause = max(LOOK_BEFORE * remaining, now - self.advanced_at)
         self.look_at = now + min(LONGEST_LOOK, max(SHORTEST_LOOK, pause))
 
 
@@ -70,6 +73,7 @@ class Sending:
     error: SendError | None = None  # the last thing that went wrong
     ending: SendError | Reason | None = None  # the attempt starts nothing more
     planned: float | None = None  # when to go on, where `ending` is a Reason that knows
+    cut_off: bool = False  # its jobs were told to end
     began: float = 0.0  # epoch seconds
     arrived: int = 0  # instances that were accepted in this attempt
     arrived_bytes: int = 0
@@ -93,7 +97,7 @@ class Sending:
     @property
     def lanes(self) -> int:
         """How many lanes it takes: one for each job, and one while its instances are being listed."""
-        return sum(1 for chunk in self.chunks if chunk.job_id) + (not self.prepared)
+        return sum(1 for chunk in self.chunks if chunk.in_lane) + (not self.prepared)
 
     @property
     def sent_now(self) -> int:

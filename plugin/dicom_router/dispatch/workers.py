@@ -10,8 +10,10 @@ from contextlib import suppress
 from dicom_router.deliveries.outcome import SendError
 from dicom_router.store.database import LOST
 
-POOL_THREADS = 16
-VERIFIER_THREADS = 8  # apart from the others, since a destination may take a minute to commit
+# Apart from each other: destinations that hang keep nobody from being sent to.
+ORTHANC_THREADS = 16  # wait for Orthanc, which answers at once
+ASKING_THREADS = 32  # wait for a destination to answer or to accept one instance
+VERIFIER_THREADS = 8  # wait for a destination to commit, perhaps for a minute
 
 Message = Callable[[], None]
 
@@ -22,7 +24,8 @@ class Workers:
     def __init__(self) -> None:
         self.stopping = threading.Event()
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
-        self._pool = ThreadPoolExecutor(POOL_THREADS, thread_name_prefix="router-pool")
+        self._orthanc = ThreadPoolExecutor(ORTHANC_THREADS, thread_name_prefix="router-pool")
+        self._asking = ThreadPoolExecutor(ASKING_THREADS, thread_name_prefix="router-ask")
         self._verifiers = ThreadPoolExecutor(VERIFIER_THREADS, thread_name_prefix="router-verify")
 
     def post(self, message: Message) -> None:
@@ -47,8 +50,12 @@ class Workers:
             raise
 
     def start(self, work: Callable[[], object], then: Callable[..., None]) -> None:
-        """Run `work` on the pool, then `then` with its result on the dispatcher's thread."""
-        self._start(self._pool, work, then)
+        """Run `work`, which asks Orthanc, then `then` with its result on the dispatcher's thread."""
+        self._start(self._orthanc, work, then)
+
+    def start_asking(self, work: Callable[[], object], then: Callable[..., None]) -> None:
+        """As `start`, for what asks a destination."""
+        self._start(self._asking, work, then)
 
     def start_verifying(self, work: Callable[[], object], then: Callable[..., None]) -> None:
         """As `start`, for what may take a minute."""
@@ -56,7 +63,7 @@ class Workers:
 
     def join(self) -> None:
         """Wait for the threads; what has not begun never will."""
-        for pool in (self._pool, self._verifiers):
+        for pool in (self._orthanc, self._asking, self._verifiers):
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _start(self, pool: ThreadPoolExecutor, work: Callable[[], object], then: Callable[..., None]) -> None:

@@ -6,7 +6,8 @@ from peewee import Database, fn
 from dicom_router.deliveries.alternates import read_alternates
 from dicom_router.deliveries.delivery import Delivery, Event, NewDelivery, Status, allowed
 from dicom_router.store.database import rows, scalar, session, transaction
-from dicom_router.store.queue import IS_WAITING, DeliveryQueue, next_of, to_delivery
+from dicom_router.store.queue import DeliveryQueue, next_of, to_delivery
+from dicom_router.store.queue_statements import IS_WAITING
 from dicom_router.store.schema import Delivery as Row
 
 WAITS = Row.completed_at.is_null() & (Row.status != Status.SENDING)  # in the words of its index

@@ -3,18 +3,40 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from peewee import Database
 
 from dicom_router.deliveries.delivery import NewDelivery
 from dicom_router.store import schema
 from dicom_router.store.cleanups import Cleanups
-from dicom_router.store.database import replace, row_transaction, session, transaction
+from dicom_router.store.database import row_transaction, session, transaction
 from dicom_router.store.queue import DeliveryQueue
 from dicom_router.store.roles import Role
+from dicom_router.store.statement import Statement, slot
 
 _ONLY_ROW = 1
+_DECIDED = Statement(
+    lambda _: schema.Decision.insert(
+        made_at=slot(schema.Decision.made_at),
+        level=slot(schema.Decision.level),
+        resource_id=slot(schema.Decision.resource_id),
+        study_id=slot(schema.Decision.study_id),
+        trigger=slot(schema.Decision.trigger),
+        verdicts=slot(schema.Decision.verdicts),
+    )
+)
+_MOVED = Statement(
+    lambda _: schema.Cursor.insert(
+        id=_ONLY_ROW,
+        seq=slot(schema.Cursor.seq),
+        settled_seq=slot(schema.Cursor.settled_seq),
+        date=slot(schema.Cursor.date),
+    ).on_conflict(
+        conflict_target=[schema.Cursor.id],
+        preserve=[schema.Cursor.seq, schema.Cursor.settled_seq, schema.Cursor.date],
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -84,7 +106,7 @@ class Journal:
         with row_transaction(self._database):
             if self._reader is not None:
                 self._reader.confirm()
-            replace(schema.Cursor, id=_ONLY_ROW, seq=position.seq, settled_seq=position.settled_seq, date=position.date)
+            _MOVED.run(self._database, **asdict(position))
 
     def record(
         self, decision: NewDecision, deliveries: Sequence[NewDelivery], position: Position | None, now: float
@@ -94,14 +116,15 @@ class Journal:
         Raises NotOursError with a position, when another Orthanc reads the change log now.
         """
         with transaction(self._database):
-            schema.Decision.insert(
+            _DECIDED.run(
+                self._database,
                 made_at=now,
                 level=decision.level,
                 resource_id=decision.resource_id,
                 study_id=decision.study_id,
                 trigger=decision.trigger,
                 verdicts=json.dumps(decision.verdicts),
-            ).execute()
+            )
             self._queue.tallies.decided(decision.verdicts)
             made = [self._queue.enqueue(delivery, now) for delivery in deliveries]
             if decision.delete_after:

@@ -4,12 +4,43 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from peewee import SQL, Database
+from peewee import SQL, Database, fn
 
 from dicom_router.deliveries.instance import DIGEST_BYTES
 from dicom_router.store.database import row_transaction, rows, session
 from dicom_router.store.schema import IS_SENDING, Delivery, Refusal
 from dicom_router.store.schema import Ledger as Row
+from dicom_router.store.statement import Statement, slot
+
+ACCEPTED = Statement(
+    lambda _: Row.select(Row.digests, Row.accepted).where(
+        Row.study_id == slot(Row.study_id), Row.destination == slot(Row.destination)
+    )
+)
+REFUSED = Statement(
+    lambda _: Refusal.select(Refusal.digest).where(
+        Refusal.study_id == slot(Refusal.study_id), Refusal.destination == slot(Refusal.destination)
+    )
+)
+OPEN = Statement(
+    lambda _: Row.insert(
+        study_id=slot(Row.study_id),
+        destination=slot(Row.destination),
+        delivery_id=slot(Row.delivery_id),
+        digests=slot(Row.digests),
+        accepted=0,
+        job_id="",
+    ).returning(Row.id)
+)
+SUBMITTED = Statement(lambda _: Row.update(job_id=slot(Row.job_id)).where(Row.id == slot(Row.id)))
+ADVANCE = Statement(
+    lambda _: Row.update(accepted=slot(Row.accepted)).where(Row.id == slot(Row.id), Row.accepted < slot(Row.accepted))
+)
+CLOSE_WHOLE = Statement(
+    lambda _: Row.update(accepted=slot(Row.accepted), job_id=None, delivery_id=None).where(
+        Row.id == slot(Row.id), fn.LENGTH(Row.digests) == slot(Row.accepted) * DIGEST_BYTES
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -32,18 +63,14 @@ class Ledger:
     def accepted(self, study_id: str, destination: str) -> set[bytes]:
         """The fingerprints of the instances that the destination is known to have."""
         with session(self._database):
-            found = Row.select(Row.digests, Row.accepted).where(
-                Row.study_id == study_id, Row.destination == destination
-            )
-            return {digest for digests, count in rows(found.tuples()) for digest in split(digests)[:count]}
+            found = ACCEPTED.rows(self._database, study_id=study_id, destination=destination)
+            return {digest for digests, count in found for digest in split(digests)[:count]}
 
     def refused(self, study_id: str, destination: str) -> set[bytes]:
         """The fingerprints of the instances that the destination has refused for good."""
         with session(self._database):
-            found = Refusal.select(Refusal.digest).where(
-                Refusal.study_id == study_id, Refusal.destination == destination
-            )
-            return {bytes(digest) for (digest,) in rows(found.tuples())}
+            found = REFUSED.rows(self._database, study_id=study_id, destination=destination)
+            return {bytes(digest) for (digest,) in found}
 
     def forget(self, study_id: str, destination: str) -> None:
         """Send it all again: what the destination has, or has refused, is not taken for granted any more."""
@@ -59,30 +86,25 @@ class Ledger:
     def open_chunk(self, study_id: str, destination: str, delivery_id: int, digests: Sequence[bytes]) -> int:
         """A chunk is about to be handed to Orthanc; nothing of it is accepted yet. Answers the chunk's ID."""
         with session(self._database):
-            return int(
-                Row.insert(
-                    study_id=study_id,
-                    destination=destination,
-                    delivery_id=delivery_id,
-                    digests=b"".join(digests),
-                    accepted=0,
-                    job_id="",
-                ).execute()
-            )
+            whole = b"".join(digests)
+            place = {"study_id": study_id, "destination": destination, "delivery_id": delivery_id}
+            return int(OPEN.scalar(self._database, digests=whole, **place))
 
     def submitted(self, chunk_id: int, job_id: str) -> None:
         """Orthanc has made a job of the chunk."""
         with session(self._database):
-            Row.update(job_id=job_id).where(Row.id == chunk_id).execute()
+            SUBMITTED.run(self._database, id=chunk_id, job_id=job_id)
 
     def advance(self, chunk_id: int, accepted: int) -> None:
         """The first `accepted` instances of a chunk under way are there."""
         with session(self._database):
-            Row.update(accepted=accepted).where(Row.id == chunk_id, Row.accepted < accepted).execute()
+            ADVANCE.run(self._database, id=chunk_id, accepted=accepted)
 
     def close_chunk(self, chunk_id: int, accepted: int) -> None:
         """The chunk's job has ended; the first `accepted` of its instances are there, the others perhaps not."""
         with row_transaction(self._database):
+            if accepted and CLOSE_WHOLE.run(self._database, id=chunk_id, accepted=accepted):
+                return
             row = Row.get_or_none(Row.id == chunk_id)
             if row is None:
                 return

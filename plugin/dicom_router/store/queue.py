@@ -1,19 +1,17 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The delivery queue. Each transition is a method named by its reason; each write that ends an attempt is guarded."""
 
-import json
 import uuid
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
-from peewee import SQL, Database, IntegrityError, fn
+from peewee import Database, IntegrityError, fn
 
 from dicom_router.deliveries.alternates import read_alternates
 from dicom_router.deliveries.delivery import (
     FINAL,
-    LAST_URGENT_RANK,
     OPEN,
     Delivery,
     Event,
@@ -27,22 +25,24 @@ from dicom_router.deliveries.delivery import (
 )
 from dicom_router.deliveries.instance import Instance
 from dicom_router.deliveries.outcome import Scope, SendError
+from dicom_router.store import queue_statements as statements
 from dicom_router.store import schema, search
+from dicom_router.store.attempts import Attempts
 from dicom_router.store.database import for_update, free_rows, row_transaction, rows, scalar, session, transaction
+from dicom_router.store.queue_statements import IS_SENDING, IS_WAITING, WAITS_FOR_ITS_TIME
 from dicom_router.store.tallies import Tallies
 
 ROW = schema.Delivery
-IS_WAITING = SQL(schema.IS_WAITING)
-IS_SENDING = SQL(schema.IS_SENDING)
+FLAGS = ("renew", "ready", "cancel_asked", "untold")
 CLAIM_TRIES = 5
 LEASE_SECONDS = 60.0
 WOKEN = 1000  # at once
-WAITS_FOR_ITS_TIME = ~ROW.ready & ROW.completed_at.is_null()  # a claimed delivery is ready
 
 
 def to_delivery(row: dict[str, object]) -> Delivery:
     """A row as a value."""
     values = row | {"status": Status(str(row["status"])), "priority": Priority(str(row["priority"]))}
+    values |= {name: bool(row[name]) for name in FLAGS}
     return Delivery(**values)  # type: ignore[arg-type]
 
 
@@ -56,6 +56,7 @@ class DeliveryQueue:
         self._database = database
         self._owner = owner
         self._only_bearer = only_bearer
+        self._attempts = Attempts(database)
         self.tallies = Tallies(database, owner)
 
     def enqueue(self, new: NewDelivery, now: float) -> int | None:
@@ -73,28 +74,22 @@ class DeliveryQueue:
                     ROW.update(renew=True).where(ROW.id == waiting).execute()
                 return None
             values = asdict(new)
-            delivery_id = int(
-                ROW.insert(
-                    **values.pop("subject"),
-                    **values,
-                    status=Status.SCHEDULED,
-                    rank=rank(new.priority, now),
-                    ready=new.due_at <= now,
-                    created_at=now,
-                ).execute()
-            )
-            search.remember(new.subject)
+            values |= values.pop("subject")
+            values |= {"status": Status.SCHEDULED, "rank": rank(new.priority, now)}
+            values |= {"ready": new.due_at <= now, "created_at": now}
+            delivery_id = int(statements.insert(frozenset(values)).scalar(self._database, **values))
+            search.remember(self._database, new.subject)
             self.tell(delivery_id, now, Status.SCHEDULED, new.reason)
             self.tallies.entered(new.rule, new.destination, Status.SCHEDULED)
             return delivery_id
 
     def _waiting_twin(self, new: NewDelivery) -> int | None:
-        found: int | None = scalar(_twins(new).where(IS_WAITING))
+        found: int | None = statements.WAITING_TWIN.scalar(self._database, **_of_twins(new))
         return found
 
     def _is_being_sent(self, new: NewDelivery) -> bool:
-        same = _twins(new).where(IS_SENDING, ROW.study_id == new.subject.study_id, ROW.content == new.content)
-        return bool(new.content) and scalar(same) is not None
+        same = {"study_id": new.subject.study_id, "content": new.content}
+        return bool(new.content and statements.SENDING_TWIN.rows(self._database, **same, **_of_twins(new)))
 
     def count_open(self) -> int:
         """How many deliveries have not ended."""
@@ -120,22 +115,13 @@ class DeliveryQueue:
     def next_due(self) -> float | None:
         """When the next waiting delivery reaches its time, or None."""
         with session(self._database):
-            due: float | None = scalar(ROW.select(fn.MIN(ROW.due_at)).where(WAITS_FOR_ITS_TIME))
+            due: float | None = statements.NEXT_DUE.scalar(self._database)
             return due
 
-    def ready(self, destination: str) -> bool:
-        """Something could be claimed now."""
-        return self._first_rank(destination) is not None
-
-    def urgent_ready(self, destination: str) -> bool:
-        """Something urgent could be claimed now."""
-        first = self._first_rank(destination)
-        return first is not None and first < LAST_URGENT_RANK
-
-    def _first_rank(self, destination: str) -> float | None:
+    def first_rank(self, destination: str) -> float | None:
+        """The rank of the first delivery that could be claimed now, or None."""
         with session(self._database):
-            first = ROW.select(fn.MIN(ROW.rank)).where(ROW.destination == destination, IS_WAITING, ROW.ready)
-            found: float | None = scalar(first)
+            found: float | None = statements.FIRST_RANK.scalar(self._database, destination=destination)
             return found
 
     def claim(self, destination: str, lease: str, now: float, *, urgent_only: bool = False) -> Delivery | None:
@@ -147,34 +133,21 @@ class DeliveryQueue:
         return None
 
     def _claim(self, destination: str, lease: str, now: float, *, urgent_only: bool) -> Delivery | None:
-        twin = ROW.alias()
-        busy = twin.select(twin.study_id).where(IS_SENDING, twin.destination == destination)
-        first = ROW.select(ROW.id).where(
-            ROW.destination == destination, IS_WAITING, ROW.ready, ROW.study_id.not_in(busy)
-        )
-        if urgent_only:
-            first = first.where(ROW.priority == Priority.URGENT)
+        first = statements.CLAIM_FIRST_URGENT if urgent_only else statements.CLAIM_FIRST
+        until = now + LEASE_SECONDS
         with row_transaction(self._database):
-            taken = (
-                ROW.update(
-                    status=Status.SENDING,
-                    reason="",
-                    owner=self._owner,
-                    lease=lease,
-                    lease_until=now + LEASE_SECONDS,
-                    attempts=ROW.attempts + 1,
-                    started_at=fn.COALESCE(ROW.started_at, now),
-                )
-                .where(ROW.id == free_rows(first.order_by(ROW.rank).limit(1), self._database))
-                .returning(ROW)
-                .dicts()
-                .execute()
+            claimed = first.dicts(
+                self._database,
+                destination=destination,
+                owner=self._owner,
+                lease=lease,
+                lease_until=until,
+                started_at=now,
             )
-            claimed = [to_delivery(row) for row in rows(taken)]
             if not claimed:
                 return None
-            delivery = claimed[0]
-            schema.Attempt.insert(delivery=delivery.id, number=delivery.attempts, started_at=now).execute()
+            delivery = to_delivery(claimed[0])
+            self._attempts.begin(delivery.id, delivery.attempts, now)
             self.tell(delivery.id, now, Status.SENDING, f"Attempt {delivery.attempts}")
             return delivery
 
@@ -186,25 +159,20 @@ class DeliveryQueue:
 
     def listed(self, delivery: Delivery, count: int, size: int, content: str) -> None:
         """The instances were listed: `count` in all for this delivery, `size` bytes; then the destination has these."""
-        with session(self._database):
-            ROW.update(instances_count=count, bytes=size, content=content, renew=False).where(
-                ROW.id == delivery.id, ROW.lease == delivery.lease
-            ).execute()
+        self._write(delivery, instances_count=count, bytes=size, content=content, renew=False)
 
     def progress(self, delivery: Delivery, sent: int, refused: int) -> None:
         """So many instances of this delivery have been accepted and refused so far."""
+        self._write(delivery, instances_sent=sent, instances_refused=refused)
+
+    def _write(self, delivery: Delivery, **values: object) -> None:
         with session(self._database):
-            ROW.update(instances_sent=sent, instances_refused=refused).where(
-                ROW.id == delivery.id, ROW.status == Status.SENDING, ROW.lease == delivery.lease
-            ).execute()
+            write = statements.write(frozenset(values))
+            write.run(self._database, id=delivery.id, lease=delivery.lease, **values)
 
     def job_submitted(self, delivery: Delivery, job_id: str) -> None:
         """Keep the ID of an Orthanc job with the running attempt."""
-        with row_transaction(self._database):
-            attempt = self._running_attempt(delivery.id)
-            if attempt is not None:
-                jobs = [*json.loads(attempt.jobs), job_id]
-                schema.Attempt.update(jobs=json.dumps(jobs)).where(schema.Attempt.id == attempt.id).execute()
+        self._attempts.add_job(delivery.id, job_id)
 
     def succeed(self, delivery: Delivery, sent: int, refused: int, verified: str, now: float) -> bool:
         """All arrived (or were refused for good): Completed, or Warning. False: the lease was lost, nothing written."""
@@ -274,21 +242,12 @@ class DeliveryQueue:
                 values |= {"completed_at": now}
             if status not in allowed(event, Status.SENDING):
                 raise AssertionError(f"{event} may not lead to {status}")
-            written = (
-                ROW.update(
-                    status=status,
-                    lease="",
-                    lease_until=0,
-                    cancel_asked=False,
-                    untold=status is Status.FAILED,
-                    **values,
-                )
-                .where(ROW.id == delivery.id, ROW.status == Status.SENDING, ROW.lease == delivery.lease)
-                .execute()
-            )
+            values |= {"status": status, "untold": status is Status.FAILED}
+            close = statements.close(frozenset(values))
+            written = close.run(self._database, id=delivery.id, lease=delivery.lease, **values)
             if not written:
                 return False
-            self._end_attempt(delivery.id, event, values, now)
+            self._attempts.end(delivery.id, values, now, given_back=event is Event.DEFER)
             self.tell(delivery.id, now, status, text)
             if status in FINAL:
                 self.tallies.entered(delivery.rule, delivery.destination, status)
@@ -298,35 +257,7 @@ class DeliveryQueue:
         return bool(scalar(ROW.select(ROW.status).where(ROW.id == delivery.id)) == Status.CANCELED)
 
     def _cancel_was_asked(self, delivery: Delivery) -> bool:
-        asked = ROW.select(ROW.cancel_asked).where(ROW.id == delivery.id)
-        return bool(scalar(for_update(asked, self._database)))
-
-    def _end_attempt(self, delivery_id: int, event: Event, values: dict[str, object], now: float) -> None:
-        attempt = self._running_attempt(delivery_id)
-        if attempt is None:
-            return
-        before = (
-            schema.Attempt.select(fn.SUM(schema.Attempt.instances_sent))
-            .where(schema.Attempt.delivery == delivery_id, schema.Attempt.id != attempt.id)
-            .scalar()
-        ) or 0
-        sent = max(0, int(str(values.get("instances_sent", 0))) - before)
-        if event is Event.DEFER and not sent:
-            schema.Attempt.delete().where(schema.Attempt.id == attempt.id).execute()
-            return
-        schema.Attempt.update(
-            ended_at=now,
-            instances_sent=sent,
-            instances_refused=values.get("instances_refused", 0),
-            **{key: values[key] for key in ("error_class", "error_code", "error_message") if key in values},
-        ).where(schema.Attempt.id == attempt.id).execute()
-
-    def _running_attempt(self, delivery_id: int) -> schema.Attempt | None:
-        running = schema.Attempt.select().where(
-            schema.Attempt.delivery == delivery_id, schema.Attempt.ended_at.is_null()
-        )
-        found: schema.Attempt | None = running.order_by(schema.Attempt.id.desc()).first()
-        return found
+        return bool(statements.CANCEL_ASKED.scalar(self._database, id=delivery.id))
 
     def adopt(self, now: float, *, restarted: bool = False) -> list[Delivery]:
         """Make what dead owners were sending our own: then nobody else does, and `retry` can follow.
@@ -370,7 +301,7 @@ class DeliveryQueue:
         if not written:
             return
         ending = _error(error) | {"instances_sent": delivery.instances_sent}
-        self._end_attempt(delivery.id, Event.OWNER_LOST, ending, now)
+        self._attempts.end(delivery.id, ending, now, given_back=False)
         self.tell(delivery.id, now, status, error.message)
         if status in FINAL:
             self.tallies.entered(delivery.rule, delivery.destination, status)
@@ -446,17 +377,17 @@ class DeliveryQueue:
 
     def tell(self, delivery_id: int, now: float, status: Status, text: str) -> None:
         """Add to a delivery's timeline."""
-        schema.Timeline.insert(delivery=delivery_id, at=now, status=status, text=text).execute()
+        statements.TELL.run(self._database, delivery=delivery_id, at=now, status=status, text=text)
 
 
-def _twins(new: NewDelivery) -> Any:
-    """The deliveries of the same to the same destination."""
-    return ROW.select(ROW.id).where(
-        ROW.resource_id == new.subject.resource_id,
-        ROW.destination == new.destination,
-        ROW.results_of == new.results_of,
-        ROW.options == new.options,  # another rule may send other instances of it, or at another time
-    )
+def _of_twins(new: NewDelivery) -> dict[str, object]:
+    """What the deliveries of the same to the same destination have in common."""
+    return {
+        "resource_id": new.subject.resource_id,
+        "destination": new.destination,
+        "results_of": new.results_of,
+        "options": new.options,  # another rule may send other instances of it, or at another time
+    }
 
 
 def next_of(delivery: Delivery, now: float) -> NewDelivery:

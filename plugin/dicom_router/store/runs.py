@@ -11,9 +11,11 @@ from dicom_router.deliveries.delivery import FINAL, OPEN, NewDelivery
 from dicom_router.store.database import replace, rows, session, transaction
 from dicom_router.store.queue import DeliveryQueue
 from dicom_router.store.schema import IS_OF_RESULTS, Delivery, Result, Run
+from dicom_router.store.statement import Statement
 
 AT_ONCE = 500  # IDs in one question
 OF_RESULTS = SQL(IS_OF_RESULTS)
+ANY_RESULT = Statement(lambda _: Result.select(Result.run).limit(1))
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ class Runs:
     def _among(self, instance_ids: Collection[str], condition: object) -> set[str]:
         asked, found = list(instance_ids), set[str]()
         with session(self._database):
-            if not Result.select().where(condition).limit(1).exists():
+            if not ANY_RESULT.rows(self._database):
                 return found
             for start in range(0, len(asked), AT_ONCE):
                 part = Result.instance_id.in_(asked[start : start + AT_ONCE])

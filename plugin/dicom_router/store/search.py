@@ -4,18 +4,20 @@
 from collections.abc import Iterable
 from typing import Any
 
-from peewee import SQL, Field, fn
+from peewee import SQL, Database, Field, fn
 
 from dicom_router.deliveries.delivery import Subject
 from dicom_router.store import schema
 from dicom_router.store.database import rows, scalar
+from dicom_router.store.statement import Statement, slot
 
 ROW = schema.Delivery
 TEXT = schema.StudyText
+REMEMBER = Statement(lambda _: TEXT.insert(study_id=slot(TEXT.study_id), text=slot(TEXT.text)).on_conflict_ignore())
 LONGEST_PIECE = 120  # characters; PostgreSQL keeps no key above 2704 bytes, and DICOM allows 64 (PS3.5 6.2)
 
 
-def remember(subject: Subject) -> None:
+def remember(database: Database, subject: Subject) -> None:
     """Keep what the study is found by; in the transaction of its delivery."""
     pieces = (
         subject.patient_name,
@@ -25,7 +27,7 @@ def remember(subject: Subject) -> None:
         subject.study_instance_uid,
     )
     text = "\n".join(piece[:LONGEST_PIECE] for piece in pieces).lower()
-    TEXT.insert(study_id=subject.study_id, text=text).on_conflict_ignore().execute()
+    REMEMBER.run(database, study_id=subject.study_id, text=text)
 
 
 def forget(study_ids: Iterable[str]) -> None:

@@ -1,19 +1,24 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Opening the side database in an SQLite file, in WAL mode."""
+"""Opening the side database in an SQLite file, in WAL mode, with connections that are kept: opening one costs."""
 
 from pathlib import Path
 
 import peewee
-from peewee import SqliteDatabase
+from playhouse.pool import PooledSqliteDatabase
 
 from dicom_router.store.database import StoreError, migrate, session
 from dicom_router.store.schema import TABLES
 
+MOST_CONNECTIONS = 100  # more than there are threads, Orthanc's included (`HttpThreadsCount`, 50)
 
-def open_sqlite(path: Path) -> SqliteDatabase:
+
+def open_sqlite(path: Path) -> PooledSqliteDatabase:
     """The database at `path`, made when missing, brought to this code's schema. Raises StoreError."""
-    database = SqliteDatabase(
+    database = PooledSqliteDatabase(  # type: ignore[no-untyped-call]
         str(path),
+        max_connections=MOST_CONNECTIONS,
+        timeout=10,  # seconds; of the pool
+        check_same_thread=False,  # one thread at a time has it
         pragmas={
             "journal_mode": "wal",
             # In WAL mode a power cut may take back the last commits but never tears them; the cursor goes back

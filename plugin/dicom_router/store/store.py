@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from peewee import Database
+from playhouse.pool import PooledDatabase
 
 from dicom_router.postgres_address import PostgresAddress
 from dicom_router.store.alert_book import AlertBook
@@ -73,6 +74,8 @@ class Store:
         """This process ends."""
         if self._presence is not None:
             self._presence.leave()
+        if isinstance(self.database, PooledDatabase):
+            self.database.close_idle()
 
 
 def open_store(place: Path | PostgresAddress, owner: str, clock: Clock) -> Store:

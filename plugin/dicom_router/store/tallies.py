@@ -11,13 +11,47 @@ from dataclasses import dataclass
 from peewee import EXCLUDED, Database, fn
 
 from dicom_router.deliveries.delivery import Status
-from dicom_router.store.database import row_transaction, rows, session
+from dicom_router.store.database import rows, session
 from dicom_router.store.schema import AttemptTally, DecisionTally, Delivery, DeliveryTally
+from dicom_router.store.statement import Statement, slot
 
 # Seconds; an attempt is counted in the first that it does not exceed. Most take seconds, a large study over a slow
 # link an hour. The label is part of the key: changing a bound begins a new count and spoils none.
 BUCKETS = (1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
 MORE = "+Inf"
+
+ENTERED = Statement(
+    lambda _: DeliveryTally.insert(
+        owner=slot(DeliveryTally.owner),
+        rule=slot(DeliveryTally.rule),
+        destination=slot(DeliveryTally.destination),
+        status=slot(DeliveryTally.status),
+        number=1,
+    ).on_conflict(
+        conflict_target=[DeliveryTally.owner, DeliveryTally.rule, DeliveryTally.destination, DeliveryTally.status],
+        update={DeliveryTally.number: DeliveryTally.number + 1},
+    )
+)
+ATTEMPTED = Statement(
+    lambda _: AttemptTally.insert(
+        owner=slot(AttemptTally.owner),
+        destination=slot(AttemptTally.destination),
+        result=slot(AttemptTally.result),
+        bucket=slot(AttemptTally.bucket),
+        number=1,
+        seconds=slot(AttemptTally.seconds),
+        instances=slot(AttemptTally.instances),
+        size=slot(AttemptTally.size),
+    ).on_conflict(
+        conflict_target=[AttemptTally.owner, AttemptTally.destination, AttemptTally.result, AttemptTally.bucket],
+        update={
+            AttemptTally.number: AttemptTally.number + 1,
+            AttemptTally.seconds: AttemptTally.seconds + EXCLUDED.seconds,
+            AttemptTally.instances: AttemptTally.instances + EXCLUDED.instances,
+            AttemptTally.size: AttemptTally.size + EXCLUDED.size,
+        },
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -55,12 +89,7 @@ class Tallies:
 
     def entered(self, rule: str, destination: str, status: Status) -> None:
         """A delivery was made (Scheduled), or has ended."""
-        DeliveryTally.insert(
-            owner=self._owner, rule=rule, destination=destination, status=status, number=1
-        ).on_conflict(
-            conflict_target=[DeliveryTally.owner, DeliveryTally.rule, DeliveryTally.destination, DeliveryTally.status],
-            update={DeliveryTally.number: DeliveryTally.number + 1},
-        ).execute()
+        ENTERED.run(self._database, owner=self._owner, rule=rule, destination=destination, status=status)
 
     def decided(self, verdicts: Sequence[Mapping[str, object]]) -> None:
         """What each rule said of a resource that was looked at."""
@@ -75,27 +104,10 @@ class Tallies:
 
     def attempted(self, destination: str, result: str, seconds: float, instances: int, size: int) -> None:
         """An attempt has ended; `instances` and `size` (bytes) are what the destination accepted in it."""
-        table = AttemptTally
         bucket = next((f"{bound:g}" for bound in BUCKETS if seconds <= bound), MORE)
-        with row_transaction(self._database):
-            table.insert(
-                owner=self._owner,
-                destination=destination,
-                result=result,
-                bucket=bucket,
-                number=1,
-                seconds=seconds,
-                instances=instances,
-                size=size,
-            ).on_conflict(
-                conflict_target=[table.owner, table.destination, table.result, table.bucket],
-                update={
-                    table.number: table.number + 1,
-                    table.seconds: table.seconds + EXCLUDED.seconds,
-                    table.instances: table.instances + EXCLUDED.instances,
-                    table.size: table.size + EXCLUDED.size,
-                },
-            ).execute()
+        key = {"owner": self._owner, "destination": destination, "result": result, "bucket": bucket}
+        with session(self._database):
+            ATTEMPTED.run(self._database, seconds=seconds, instances=instances, size=size, **key)
 
     # Reading
 
