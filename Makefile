@@ -13,7 +13,7 @@ WEB := plugin/web/vendor/import-map.json
 # The time that is written into the package: that of the last commit, or for sources without history a fixed one.
 EPOCH = $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null),1767225600)
 
-.PHONY: help setup orthanc dicom-web postgresql web browser run wheel chaos test test-unit test-postgresql test-integration \
+.PHONY: help setup orthanc dicom-web postgresql web browser run wheel chaos bench test test-unit test-postgresql test-integration \
 	test-matrix test-smoke test-containers screenshots lint clean
 .DEFAULT_GOAL := help
 
@@ -48,6 +48,10 @@ wheel: web | $(BIN)/pip ## Build the package into dist/
 chaos: $(VENV)/.tests-ready | orthanc ## Fault injection; TRIALS, SEED, FAULT (part of a name)
 	@mkdir -p run
 	PYTHONPATH=integration:. $(BIN)/python -m chaos --trials $(or $(TRIALS),30) --seed $(or $(SEED),1) --fault "$(FAULT)" --results run/chaos.jsonl
+
+bench: $(VENV)/.tests-ready web | orthanc postgresql ## Measure, beside what others use; QUICK=1 for a look in two minutes
+	@$(INSTALL_DEBIAN) dcmtk
+	PYTHONPATH=plugin:integration:bench $(BIN)/python bench/all.py $(if $(QUICK),--quick) --only "$(ONLY)"
 
 screenshots: $(VENV)/.tests-ready web browser | orthanc ## Make the pictures of the web page, in docs/images
 	@$(INSTALL_DEBIAN) fonts-inter

@@ -14,7 +14,8 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from sending import routed, seconds, storescp, upload
+from receivers import storescp
+from sending import routed, seconds, upload
 
 from support.network import DicomNode, free_port
 from support.router import Router

@@ -18,7 +18,7 @@ from .network import DicomNode, free_port
 from .orthanc_http import OrthancHttp
 from .waiting import wait_until
 
-START_SECONDS = 30
+START_SECONDS = 60
 STOP_SECONDS = 30
 CRASH_SIGNS = ("terminate called", "Fatal Python error", "Segmentation fault", "core dumped", "Traceback (most recent")
 

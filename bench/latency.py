@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""From a stable study to its first C-STORE, and from its last C-STORE to Completed in the history.
+
+PYTHONPATH=integration:bench .venv/bin/python bench/latency.py [--studies 200]
+
+Small studies, one after the other while lanes are free. Orthanc's change log tells dates to the second, so a study is
+taken for stable when it is first seen there, asked for every few milliseconds. Completed is seen in the same way.
+"""
+
+import argparse
+import json
+import tempfile
+import threading
+import time
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+
+from support.router import Router
+from support.scripted_scp import ScriptedScp
+from support.store_scu import send
+from support.studies import Study, make_study
+
+INSTANCES = 2
+BETWEEN_SECONDS = 0.15  # studies
+LOOK_SECONDS = 0.005
+
+
+class Watcher(threading.Thread):
+    """Notes when something first shows up in an answer of Orthanc."""
+
+    def __init__(self, router: Router) -> None:
+        super().__init__(daemon=True)
+        self.stable: dict[str, float] = {}  # Orthanc's ID of a study -> when
+        self.completed: dict[str, float] = {}  # StudyInstanceUID -> when
+        self.ended = threading.Event()
+        self._router = router
+        self._since = 0
+
+    def run(self) -> None:
+        while not self.ended.wait(LOOK_SECONDS):
+            self._changes()
+            for row in self._router.router_get("/history?limit=20")["Items"]:
+                if row["Status"] == "Completed":
+                    self.completed.setdefault(row["StudyInstanceUID"], time.time())
+
+    def _changes(self) -> None:
+        page = self._router.get(f"/changes?since={self._since}&limit=100")
+        now = time.time()
+        for row in page["Changes"]:
+            if row["ChangeType"] == "StableStudy":
+                self.stable.setdefault(row["ID"], now)
+        self._since = page["Last"]
+
+
+def measure(studies: int) -> list[dict[str, Any]]:
+    """Milliseconds: median and 99th percentile of both."""
+    with tempfile.TemporaryDirectory() as folder:
+        pacs = ScriptedScp("PACS", keep_data=False)
+        router = Router(Path(folder) / "router", {"PACS": pacs.node})
+        router.start()
+        watcher = Watcher(router)
+        watcher.start()
+        try:
+            made = [make_study(Path(folder) / str(number), instances=INSTANCES) for number in range(studies)]
+            for study in made:
+                send(study.files, router.node)
+                time.sleep(BETWEEN_SECONDS)
+            router.wait_until_completed(studies, 120)
+            watcher.ended.set()
+            watcher.join()
+            ids = {row["MainDicomTags"]["StudyInstanceUID"]: row["ID"] for row in router.get("/studies?expand")}
+        finally:
+            watcher.ended.set()
+            router.kill()
+            pacs.close()
+    first, last = _arrivals(pacs, made)
+    begin = [1000 * (first[uid] - watcher.stable[ids[uid]]) for uid in first]
+    end = [1000 * (watcher.completed[uid] - last[uid]) for uid in last if uid in watcher.completed]
+    return [_row("stable to the first C-STORE", begin), _row("last C-STORE to Completed", end)]
+
+
+def _arrivals(pacs: ScriptedScp, studies: list[Study]) -> tuple[dict[str, float], dict[str, float]]:
+    study_of = {uid: study.uid for study in studies for uid in study.sop_instance_uids}
+    first: dict[str, float] = {}
+    last: dict[str, float] = {}
+    for request in pacs.requests:
+        first.setdefault(study_of[request.uid], request.received_at)
+        last[study_of[request.uid]] = request.received_at
+    return first, last
+
+
+def _row(case: str, milliseconds: list[float]) -> dict[str, Any]:
+    percentile = quantiles(milliseconds, n=100)[98]
+    told = {"Studies": len(milliseconds), "MedianMs": round(median(milliseconds)), "Percentile99Ms": round(percentile)}
+    return {"Case": case} | told
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--studies", type=int, default=200)
+    for each in measure(parser.parse_args().studies):
+        print(json.dumps(each))
