@@ -13,7 +13,7 @@ RUN python3 .ci/vendor-web-modules
 FROM debian:trixie-slim AS packages
 RUN apt-get -qq update && apt-get -qq install --yes --no-install-recommends ca-certificates python3-venv >/dev/null
 WORKDIR /opt/dicom-router
-COPY setup.py setup.cfg pyproject.toml README.md ./
+COPY setup.py setup.cfg pyproject.toml README.md LICENSE ./
 COPY plugin plugin
 # Editable: the code is there once, for Orthanc and for the command line. The plugin finds the .venv beside it.
 RUN python3 -m venv .venv && \

@@ -79,6 +79,16 @@ def test_a_wheel_has_the_package_and_the_page_and_nothing_else(wheel: Path) -> N
     assert len(package) > 100
 
 
+def test_a_wheel_has_the_text_of_its_licence(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (info,) = {name.split("/")[0] for name in archive.namelist() if ".dist-info/" in name}
+        metadata = message_from_string(archive.read(f"{info}/METADATA").decode())
+        text = archive.read(f"{info}/licenses/LICENSE").decode()
+    assert metadata["License-File"] == "LICENSE"
+    assert text == (REPOSITORY / "LICENSE").read_text(encoding="utf-8")
+    assert "GNU AFFERO GENERAL PUBLIC LICENSE" in text
+
+
 def test_a_wheel_says_what_it_needs(wheel: Path) -> None:
     setup = configparser.ConfigParser(interpolation=None)
     setup.read(REPOSITORY / "setup.cfg", encoding="utf-8")
@@ -87,7 +97,7 @@ def test_a_wheel_says_what_it_needs(wheel: Path) -> None:
         told = message_from_string(archive.read(metadata).decode())
     assert wheel.name.endswith("-py3-none-any.whl")
     assert told["Requires-Python"] == setup["options"]["python_requires"]
-    assert (told["License-Expression"] or told["License"]) == setup["metadata"]["license"]
+    assert told["License-Expression"] == setup["metadata"]["license_expression"]
     needed = [each for each in told.get_all("Requires-Dist", []) if "extra ==" not in each]
     assert len(needed) == len(setup["options"]["install_requires"].strip().splitlines())
 
