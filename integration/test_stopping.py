@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Orthanc stops in time and in order, whatever the router is doing."""
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from support.network import DicomNode
+from support.orthanc import Orthanc, python_plugin
+from support.plugin_fault import is_faulty
 from support.router import Router
 from support.scripted_scp import Misbehaviour, ScriptedScp
-from support.starting import StartProxy, StartRouter, StartScp
+from support.starting import StartOrthanc, StartProxy, StartRouter, StartScp
 from support.store_scu import BackgroundSend, send
 from support.studies import make_study
 from support.waiting import wait_until
@@ -17,6 +20,17 @@ from support.witness import what_it_said, write_witness
 
 MAX_SECONDS = 5  # Orthanc 1.10.1 alone needs up to 3.5 s, for HTTP connections that are kept alive
 ROUTER_SECONDS = 1.5  # the router's own part
+
+# Keeps its callback until the interpreter ends, as the router does (kept.py).
+LISTENS = """
+import orthanc
+
+def on_change(change, level, resource):
+    pass
+
+kept = [on_change]
+orthanc.RegisterOnChangeCallback(on_change)
+"""
 
 
 @pytest.fixture
@@ -109,16 +123,37 @@ def test_orthanc_stops_in_time_and_in_order(
     assert_stops_in_order(router)
 
 
+def receiving_slowly(orthanc: Orthanc, start_proxy: StartProxy, folder: Path) -> BackgroundSend:
+    """From far away: Orthanc 1.10.1 itself goes on until nothing has come for 0.1 s, also without any plugin."""
+    study = make_study(folder, instances=100)
+    sending = BackgroundSend(study.files, DicomNode(orthanc.aet, start_proxy(orthanc.dicom, delay=0.1).port))
+    wait_until(lambda: sending.acknowledged >= 5, 30, "some were acknowledged")
+    return sending
+
+
 @pytest.mark.smoke
-def test_orthanc_stops_in_time_while_it_receives(
+def test_orthanc_stops_in_time_while_it_receives_and_what_it_received_is_sent_later(
     router: Router, start_proxy: StartProxy, pacs: ScriptedScp, tmp_path: Path
 ) -> None:
-    """From far away: Orthanc 1.10.1 itself goes on until nothing has come for 0.1 s, also without any plugin."""
-    study = make_study(tmp_path / "study", instances=100)
-    sending = BackgroundSend(study.files, DicomNode(router.aet, start_proxy(router.dicom, delay=0.1).port))
-    wait_until(lambda: sending.acknowledged >= 5, 30, "some were acknowledged")
+    sending = receiving_slowly(router, start_proxy, tmp_path / "study")
     assert_stops_in_order(router)
+    sent = sending.wait()
+    assert sent.error
+    router.start()
+    wait_until(lambda: set(sent.acknowledged) <= set(pacs.received), 30, "all that was acknowledged has arrived")
+
+
+def test_a_script_that_only_listens_ends_as_is_known_of_the_python_plugin(
+    start_orthanc: StartOrthanc, start_proxy: StartProxy, tmp_path: Path
+) -> None:
+    """Without the router. When this fails for a plugin that was mended, it leaves `FAULTY`."""
+    script = tmp_path / "listens.py"
+    script.write_text(LISTENS)
+    orthanc = start_orthanc("PLAIN", config={"Plugins": [str(python_plugin())], "PythonScript": str(script)})
+    sending = receiving_slowly(orthanc, start_proxy, tmp_path / "study")
+    orthanc.stop()
     assert sending.wait().error
+    assert orthanc.exit_code == (-signal.SIGABRT if is_faulty(orthanc.log()) else 0)
 
 
 def assert_stops_in_order(router: Router) -> None:
