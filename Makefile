@@ -24,7 +24,7 @@ setup: $(VENV)/.tests-ready web browser | orthanc dicom-web postgresql ## Instal
 
 web: $(WEB) ## Fetch the modules of the web page into plugin/web/vendor
 
-run: $(VENV)/.run-ready web | orthanc ## Start the router and two destinations and send a study; ONCE=1 ends by itself
+run: $(VENV)/.run-ready$(if $(findstring postgresql:,$(ROUTER_DATABASE)),-postgres) web | orthanc ## Start the router and two destinations and send a study; ONCE=1 ends by itself
 	@PYTHONPATH=integration $(BIN)/python demo/run.py
 
 test: lint test-unit test-postgresql test-integration ## Everything
@@ -96,8 +96,12 @@ $(BIN)/pip:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.run-ready: setup.cfg pyproject.toml | $(BIN)/pip
-	$(PIP) --editable '.$(if $(findstring postgresql:,$(ROUTER_DATABASE)),[postgres])'
+	$(PIP) --editable '.'
 	@touch $@
+
+$(VENV)/.run-ready-postgres: setup.cfg pyproject.toml | $(BIN)/pip
+	$(PIP) --editable '.[postgres]'
+	@touch $@ $(VENV)/.run-ready
 
 $(VENV)/.tests-ready: setup.cfg pyproject.toml | $(BIN)/pip
 	$(PIP) --editable '.[test]'
