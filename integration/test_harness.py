@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The tools of the other integration tests do what they say, with real Orthancs and real associations."""
 
+import os
 import socket
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -49,6 +52,25 @@ def sender(start_orthanc: StartOrthanc, start_scp: StartScp, tmp_path: Path) -> 
 def test_wait_until_names_what_and_the_last_value() -> None:
     with pytest.raises(NotReachedError, match=r"the moon.*Last value: \[\]"):
         wait_until(list, 0.01, "the moon")
+
+
+def test_wait_until_waits_on_while_more_is_reached() -> None:
+    began = time.monotonic()
+
+    def reached() -> int:
+        return min(int((time.monotonic() - began) / 0.05), 10)
+
+    assert wait_until(lambda: reached() == 10, 0.2, "all ten", reached)
+    with pytest.raises(NotReachedError, match="an eleventh"):
+        wait_until(lambda: reached() == 11, 0.2, "an eleventh", reached)
+
+
+def test_runs_that_number_their_processes_alike_take_other_ports() -> None:
+    code = "import os; os.getpid = lambda: 7; from support.network import free_port; print(free_port())"
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    command = [sys.executable, "-c", code]
+    first = {subprocess.run(command, env=environment, capture_output=True, check=True).stdout for _ in range(4)}
+    assert len(first) > 1
 
 
 def test_orthanc_keeps_a_study_over_stop_and_kill(start_orthanc: StartOrthanc, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from support.studies import Study, make_study
 from support.waiting import wait_until
 
 SEED = 20260102
-ARRIVAL_SECONDS = 60
+ARRIVAL_SECONDS = 60  # while nothing arrives
 KILLS = 20
 SAVED_KILLS = 8
 
@@ -144,7 +144,8 @@ def kill_at_random_moments(router: Router, audits: Mapping[str, Audit], kills: i
         return sum(len(audit.pacs.received) for audit in audits.values())
 
     for moment in moments:
-        wait_until(lambda least=moment: arrived() >= least, ARRIVAL_SECONDS, f"{moment} of {instances} have arrived")
+        what = f"{moment} of {instances} have arrived"
+        wait_until(lambda least=moment: arrived() >= least, ARRIVAL_SECONDS, what, arrived)
         told = router.history()
         router.kill()
         for name, audit in audits.items():
@@ -202,5 +203,10 @@ def start_sending(
 def assert_all_arrived(router: Router, audits: Iterable[Audit], studies: list[Study]) -> None:
     uids = {uid for study in studies for uid in study.sop_instance_uids}
     for audit in audits:
-        wait_until(lambda pacs=audit.pacs: set(pacs.received) == uids, ARRIVAL_SECONDS, "all has arrived")
+        wait_until(
+            lambda pacs=audit.pacs: set(pacs.received) == uids,
+            ARRIVAL_SECONDS,
+            "all has arrived",
+            lambda pacs=audit.pacs: len(pacs.received),
+        )
     router.wait_until_completed(2 * len(studies))

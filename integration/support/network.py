@@ -2,7 +2,7 @@
 """Addresses on this machine."""
 
 import itertools
-import os
+import secrets
 import socket
 from dataclasses import dataclass
 
@@ -11,7 +11,8 @@ LOOPBACK = "127.0.0.1"
 # Below the range from which Linux takes the ports of outgoing connections (32768 and up),
 # so that a server that restarts finds its port still free.
 _candidates = itertools.cycle(range(20000, 32000))
-for _ in range(os.getpid() * 37 % 12000):
+# Several runs share this machine, and a root of .ci/matrix numbers its processes anew: no place follows from the PID.
+for _ in range(secrets.randbelow(12000)):
     next(_candidates)
 
 

@@ -85,7 +85,7 @@ class Router(Orthanc):
     def wait_for_deliveries(
         self, predicate: Callable[[list[Delivery]], bool], timeout: float = 60, **filters: str
     ) -> list[Delivery]:
-        """Ask the history until `predicate` holds; the deliveries it held for."""
+        """Ask the history until `predicate` holds; the deliveries it held for. Seconds count while nothing is sent."""
         latest: list[Delivery] = []
 
         def holds() -> bool:
@@ -94,7 +94,7 @@ class Router(Orthanc):
             return predicate(latest)
 
         try:
-            wait_until(holds, timeout, "the deliveries are as expected")
+            wait_until(holds, timeout, "the deliveries are as expected", lambda: _sent(latest))
         except AssertionError as error:
             raise AssertionError(f"{error}\n{_summary(latest)}") from None
         return latest
@@ -106,6 +106,10 @@ class Router(Orthanc):
             timeout,
             **filters,
         )
+
+
+def _sent(deliveries: list[Delivery]) -> int:
+    return sum(each["InstancesSent"] for each in deliveries)
 
 
 def _summary(deliveries: list[Delivery]) -> str:
