@@ -3,9 +3,11 @@
 
 import configparser
 import os
+import re
 import shutil
 import subprocess
 import sys
+import textwrap
 import zipfile
 from email import message_from_string
 from pathlib import Path
@@ -20,6 +22,7 @@ from support.studies import make_study
 LEFT_OUT = shutil.ignore_patterns(
     ".git", ".venv", "node_modules", "run", "build", "dist", "*.egg-info", "__pycache__", ".*_cache", ".hypothesis"
 )
+INSTALL = (REPOSITORY / "docs/install.md").read_text(encoding="utf-8")
 SCRIPT = "import dicom_router, orthanc\n\ndicom_router.install(orthanc)\n"
 
 
@@ -112,14 +115,28 @@ def test_the_command_line_works_from_the_installed_package(installed: Path, tmp_
     )
 
 
+def script_of_windows(packages: Path) -> str:
+    """The script that docs/install.md gives for Windows, with these packages."""
+    found = re.search(r"^## Windows.*?```python\n(.*?)```", INSTALL, re.MULTILINE | re.DOTALL)
+    assert found
+    assert "C:/dicom-router-packages" in found[1]
+    return textwrap.dedent("   " + found[1].lstrip()).replace("C:/dicom-router-packages", str(packages))
+
+
+@pytest.mark.parametrize("named_by", ["environment", "script"])
 def test_an_orthanc_routes_with_the_installed_package(
-    installed: Path, start_router: StartRouter, start_scp: StartScp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    installed: Path,
+    start_router: StartRouter,
+    start_scp: StartScp,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    named_by: str,
 ) -> None:
     (packages,) = installed.glob("lib/python*/site-packages")
-    monkeypatch.setenv("ORTHANC_PYTHONPATH", str(packages))
+    monkeypatch.setenv("ORTHANC_PYTHONPATH", str(packages if named_by == "environment" else tmp_path / "nothing"))
     script = tmp_path / "router.py"
-    assert SCRIPT in (REPOSITORY / "README.md").read_text()
-    script.write_text(SCRIPT)
+    assert SCRIPT in INSTALL
+    script.write_text(SCRIPT if named_by == "environment" else script_of_windows(packages))
     pacs = start_scp("PACS")
     router = start_router({"PACS": pacs.node}, config={"PythonScript": str(script)})
     study = make_study(tmp_path / "study", instances=3)
