@@ -49,6 +49,7 @@ ADAPTERS = ("store", "transports", "messengers", "orthanc_host")
 # Where the clock is read, and where something waits by itself. Everything else takes `now`.
 EDGES = {
     "app": {"time.time", "time.monotonic"},
+    "installation": {"time.time"},
     "dispatch": {"time.time", "time.sleep", "time.monotonic"},
     "transports": {"time.monotonic"},
     "store/postgres": {"time.monotonic"},  # between two looks at the server's clock

@@ -27,6 +27,7 @@ from dicom_router.destination import Kind
 from dicom_router.dispatch.breaker import Breaker
 from dicom_router.dispatch.dispatcher import Dispatcher
 from dicom_router.dispatch.outside import Outside
+from dicom_router.first_start import first_place
 from dicom_router.following import FollowingThread
 from dicom_router.global_properties import FIRST_START
 from dicom_router.index_mark import IndexMark
@@ -72,6 +73,7 @@ class Router:
     """The router in one Orthanc."""
 
     def __init__(self, host: OrthancHost) -> None:
+        self._loaded_at = time.time()
         self._host = host
         self._configuration: dict[str, Any] = host.configuration()
         known = neighbours(self._configuration)
@@ -410,17 +412,17 @@ class Router:
             return
         IndexMark(self._host, store.marks if store.shared else None).write()
         remembered = self._host.global_property(FIRST_START)
-        seq = int(remembered) if remembered.isdigit() else self._last_seq()
+        seq = int(remembered) if remembered.isdigit() else self._first_place()
         store.journal.begin(Position(seq, seq))
         self._host.set_global_property(FIRST_START, "")
 
     def _remember_first_start(self) -> None:
         """The database cannot be opened: keep the place in Orthanc's own index, so that nothing is missed."""
         if not self._host.global_property(FIRST_START):
-            self._host.set_global_property(FIRST_START, str(self._last_seq()))
+            self._host.set_global_property(FIRST_START, str(self._first_place()))
 
-    def _last_seq(self) -> int:
-        return int(self._rest.get("/changes?last")["Last"]) if self._rest else 0
+    def _first_place(self) -> int:
+        return first_place(self._rest.get, self._loaded_at, time.time()) if self._rest else 0
 
     # What is told
 

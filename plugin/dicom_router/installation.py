@@ -7,6 +7,7 @@ This file and what it imports use nothing but the standard library, so that it c
 import json
 import site
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +67,7 @@ def _explain(orthanc: Any, problem: Exception) -> ChangeCallback:
     else:
         message = f"dicom-router could not be loaded: {problem!r}"
     orthanc.LogError(f"dicom-router: routing is suspended. {message}")
+    loaded_at = time.time()
     problems = [{"Path": "Router", "Message": message}]
     status = json.dumps({"State": "Suspended", "Problems": problems, "Warnings": []})
 
@@ -75,19 +77,20 @@ def _explain(orthanc: Any, problem: Exception) -> ChangeCallback:
     def on_change(change: int, _level: int, _resource: str) -> None:
         """Nothing runs; what arrives from now on is routed after the next start that works."""
         if change == orthanc.ChangeType.ORTHANC_STARTED:
-            _remember_first_start(orthanc)
+            _remember_first_start(orthanc, loaded_at)
 
     orthanc.RegisterRestCallback("/router/status", keep(answer))
     return keep(on_change)
 
 
-def _remember_first_start(orthanc: Any) -> None:
+def _remember_first_start(orthanc: Any, loaded_at: float) -> None:
     """Should this be the very first start, the router begins here once it can; else its own database knows better."""
+    from dicom_router.first_start import first_place  # noqa: PLC0415 - see above
     from dicom_router.global_properties import FIRST_START  # noqa: PLC0415 - see above
 
     try:
         if not orthanc.GetGlobalProperty(FIRST_START, ""):
-            last = json.loads(orthanc.RestApiGet("/changes?last"))["Last"]
-            orthanc.SetGlobalProperty(FIRST_START, str(last))
+            place = first_place(lambda path: json.loads(orthanc.RestApiGet(path)), loaded_at, time.time())
+            orthanc.SetGlobalProperty(FIRST_START, str(place))
     except Exception as problem:  # noqa: BLE001 - nothing may be raised into Orthanc
         orthanc.LogError(f"dicom-router: where routing should begin could not be kept: {problem!r}")
