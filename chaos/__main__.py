@@ -4,64 +4,25 @@
 import argparse
 import json
 import sys
-import time
 import traceback
 from pathlib import Path
-from random import Random
 
 from chaos.audit import Result
-from chaos.faults import FAULTS, Fault, possible
 from chaos.report import read, table, write
-from chaos.world import World, world
+from chaos.stage import ALL, Stage, possible
+from chaos.trial import is_bad, trial
 
 PAGE = Path(__file__).parents[1] / "docs" / "reliability.md"
 
 
-def trial(made: World, number: int, seed: int, fault: Fault) -> Result:
-    """One fault, its end, and the audit."""
-    made.forget()
-    notes = []
-    try:
-        fault.act(made, Random(seed))
-    finally:
-        made.heal()
-    healed = time.monotonic()
-    try:
-        made.settle()
-    except AssertionError as problem:
-        notes.append(str(problem))
-    recovery = time.monotonic() - healed
-    found = made.audit()
-    notes += [*found.lost[:5], *found.false_completed[:5], *found.failed[:5]]
-    return Result(
-        trial=number,
-        seed=seed,
-        fault=fault.name,
-        instances=found.instances,
-        lost=len(found.lost),
-        doubled=found.doubled,
-        false_completed=len(found.false_completed),
-        failed=len(found.failed),
-        recovery=round(recovery, 2),
-        notes=notes,
-    )
-
-
-def is_bad(result: Result, fault: Fault) -> bool:
-    """Something is lost, wrongly claimed or given up, or came twice although no acknowledgement was cut."""
-    return bool(result.lost or result.false_completed or result.failed or (result.doubled and not fault.cuts))
-
-
 def run(trials: int, seed: int, only: str, results: Path | None) -> int:
-    """All trials in one world; the number of bad ones."""
+    """All trials; the number of bad ones."""
     bad = 0
-    with world() as made:
-        faults = [each for each in possible(made) if only in each.name]
-        if not made.can_fill_disk:
-            print("The disk cannot be filled here: that takes root. This fault is left out.", file=sys.stderr)
+    faults = possible(only)
+    with Stage() as stage:
         for number in range(trials):
             fault = faults[(seed + number) % len(faults)]
-            result = trial(made, number, seed * 100_000 + number, fault)
+            result = trial(stage.ground(fault), number, seed * 100_000 + number, fault)
             verdict = "BAD " if is_bad(result, fault) else "ok  "
             bad += is_bad(result, fault)
             print(f"{verdict}{number:4} {fault.name}: {_told(result)}", flush=True)
@@ -79,7 +40,7 @@ def _told(result: Result) -> str:
 def main() -> int:
     """Exit code 1 when a trial was bad."""
     parser = argparse.ArgumentParser(prog="chaos", description="Fault injection with an audit of what arrived.")
-    parser.add_argument("--trials", type=int, default=len(FAULTS))
+    parser.add_argument("--trials", type=int, default=len(ALL))
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--fault", default="", help="only the faults whose name contains this")
     parser.add_argument("--results", type=Path, help="append each trial to this file, as a line of JSON")

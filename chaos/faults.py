@@ -1,52 +1,16 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The faults: each sends studies into the router while something goes wrong, and leaves the healing to the trial."""
+"""The faults of one router."""
 
 import sqlite3
-from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
 from random import Random
-from threading import Event
 from typing import Final
 
-from chaos.world import FAR, NEAR, World
+from chaos.fault import KILL_SECONDS, POINTS, Act, Fault, pause, size
+from chaos.ground import FAR, NEAR
+from chaos.world import World
 from support.scripted_scp import Misbehaviour, Rejection
 from support.waiting import wait_until
-
-POINTS: Final = (
-    "after enqueue",
-    "after job submission",
-    "after the last C-STORE, before the ledger",
-    "after the last C-STORE, before the history",
-    "after the history",
-    "before verification",
-    "during verification",
-    "before deletion",
-    "during deletion",
-)
-KILL_SECONDS = 60.0
-
-Act = Callable[[World, Random], None]
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One kind of trouble. `cuts`: an acknowledgement can be lost on its way, so that an instance may come twice."""
-
-    name: str
-    act: Act
-    cuts: bool = False
-
-
-def pause(chance: Random, most: float) -> None:
-    """A random moment of the trial: what is tried is the moment itself."""
-    Event().wait(chance.uniform(0, most))
-
-
-def size(chance: Random) -> int:
-    """Instances of a study: mostly few, at times more than a chunk."""
-    return chance.choice((1, 2, 5, 12, 30, 120))
-
 
 # --- the process -----------------------------------------------------------------------------------------------------
 
@@ -80,7 +44,7 @@ def restarted_in_order(world: World, chance: Random) -> None:
 
 def killed_at(point: str) -> Act:
     def act(world: World, chance: Random) -> None:
-        world.order(Kill=point)
+        world.orders.give(Kill=point)
         world.send(world.make(size(chance), StationName="DELETE"))
         wait_until(lambda: not world.router.is_alive, KILL_SECONDS, f"the router was killed {point}")
         world.router.kill()  # takes the process off the list
@@ -204,7 +168,7 @@ def database_locked(world: World, chance: Random) -> None:
 
 
 def database_slow(world: World, chance: Random) -> None:
-    world.order(SlowDatabase=chance.uniform(0.01, 0.1))
+    world.orders.give(SlowDatabase=chance.uniform(0.01, 0.1))
     world.send(world.make(size(chance)))
     pause(chance, 4.0)
 
@@ -212,7 +176,7 @@ def database_slow(world: World, chance: Random) -> None:
 def clock_jumps(world: World, chance: Random) -> None:
     world.send(world.make(size(chance)))
     pause(chance, 1.5)
-    world.order(Clock=chance.choice((-7200, -60, 60, 7200, 86400)))
+    world.orders.give(Clock=chance.choice((-7200, -60, 60, 7200, 86400)))
     world.send(world.make(size(chance)))
     pause(chance, 3.0)
 
@@ -260,8 +224,3 @@ FAULTS: Final = (
     Fault("late images", late_images),
     Fault("many studies at once", many_at_once),
 )
-
-
-def possible(world: World) -> list[Fault]:
-    """Those that can be made here."""
-    return [each for each in FAULTS if each.act is not disk_full or world.can_fill_disk]

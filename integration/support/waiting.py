@@ -14,7 +14,13 @@ class NotReachedError(AssertionError):
     """The condition did not become true in time; the message names it and the last value seen."""
 
 
-def wait_until(condition: Callable[[], T], timeout: float, what: str, reached: Callable[[], int] | None = None) -> T:
+def wait_until(
+    condition: Callable[[], T],
+    timeout: float,
+    what: str,
+    reached: Callable[[], int] | None = None,
+    every: float = POLL_SECONDS,
+) -> T:
     """Call `condition` until it answers something true, and answer that. After `timeout` seconds: `NotReachedError`.
 
     With `reached` the seconds count anew whenever it exceeds what it was: slow is not stuck.
@@ -30,4 +36,4 @@ def wait_until(condition: Callable[[], T], timeout: float, what: str, reached: C
             deadline = time.monotonic() + timeout
         if time.monotonic() >= deadline:
             raise NotReachedError(f"Not within {timeout:g} s: {what}. Last value: {last!r}")
-        time.sleep(POLL_SECONDS)
+        time.sleep(every)
