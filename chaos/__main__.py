@@ -3,6 +3,7 @@
 
 import argparse
 import json
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -46,6 +47,7 @@ def main() -> int:
     parser.add_argument("--results", type=Path, help="append each trial to this file, as a line of JSON")
     parser.add_argument("--report", type=Path, help="no trials: write docs/reliability.md from this file")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the servers end with us
     if options.report:
         write(read(options.report), PAGE)
         return 0

@@ -11,10 +11,14 @@ OPEN = frozenset({"Scheduled", "Sending", "Retrying"})
 
 @dataclass(frozen=True)
 class Expected:
-    """A study that was sent to the router: of its instances, those that the router acknowledged."""
+    """A study that was sent to the router: of its instances, those that the router acknowledged.
+
+    `unanswered`: the others. The router may have stored them before it died; then it routes them too.
+    """
 
     study_uid: str
     acknowledged: frozenset[str]
+    unanswered: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -59,9 +63,10 @@ def audit(
 ) -> Audit:
     """`received`: by destination, how often each instance was accepted; `history`: the deliveries of these studies."""
     sent: dict[str, frozenset[str]] = {}
+    every: set[str] = set()
     for each in expected:  # late images come in a sending of their own
-        sent[each.study_uid] = sent.get(each.study_uid, frozenset()) | each.acknowledged
-    every = {uid for uids in sent.values() for uid in uids}
+        sent[each.study_uid] = sent.get(each.study_uid, frozenset()) | each.acknowledged | each.unanswered
+        every |= each.acknowledged
     lost = [f"{name} {uid}" for name, counts in received.items() for uid in sorted(every) if not counts[uid]]
     doubled = sum(count - 1 for counts in received.values() for uid, count in counts.items() if uid in every)
     deliveries = [each for each in history if each["StudyInstanceUID"] in sent]

@@ -82,7 +82,8 @@ class Ground(ABC):
         self._note(study, sending.wait().acknowledged)
 
     def _note(self, study: Study, acknowledged: list[str]) -> None:
-        self.sent.append(Expected(study.uid, frozenset(acknowledged)))
+        answered = frozenset(acknowledged)
+        self.sent.append(Expected(study.uid, answered, frozenset(study.sop_instance_uids) - answered))
 
     # The end of a trial
 

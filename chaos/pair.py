@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from chaos.ground import SABOTAGE, Ground, Orders, destinations, rules
-from support.latency_proxy import LatencyProxy
+from support.latency_proxy import LatencyProxy, Mode
 from support.orthanc import merge
 from support.postgres_server import ESCAPED_PASSWORD, USER, PostgresServer
 from support.router import Router
@@ -60,6 +60,8 @@ class Pair(Ground):
         self._frozen.clear()
         for link in self.links:
             link.delay = 0.0
+            if link.mode is Mode.BLACK_HOLE:
+                link.cut()  # what it swallowed does not come again, as it would in a network; see LatencyProxy
             link.forward()
         super().heal()
 

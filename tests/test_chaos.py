@@ -45,6 +45,14 @@ def test_what_came_twice_is_counted_and_what_belongs_to_other_trials_is_not() ->
     assert audit(SENT, {"FAR": Counter("1223" + "99")}, []).doubled == 1
 
 
+def test_what_was_stored_but_not_acknowledged_any_more_may_be_sent_and_need_not() -> None:
+    """The router died between the two."""
+    expected = [Expected("study", frozenset("12"), frozenset("3"))]
+    assert audit(expected, {"FAR": Counter("123")}, [delivery()]).clean
+    assert audit(expected, {"FAR": Counter("12")}, [delivery(InstancesSent=2, InstancesCount=2)]).clean
+    assert audit(expected, {"FAR": Counter("12")}, [delivery()]).false_completed
+
+
 @pytest.mark.parametrize(
     "history",
     [
