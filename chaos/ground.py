@@ -98,7 +98,7 @@ class Ground(ABC):
 
     def settle(self) -> None:
         """Until all that was acknowledged has arrived everywhere, no delivery is open, and what is to go is gone."""
-        wait_until(self._settled, SETTLE_SECONDS, "all has arrived and no delivery is open", LOOK_SECONDS)
+        wait_until(self._settled, SETTLE_SECONDS, "all has arrived and no delivery is open", every=LOOK_SECONDS)
 
     def _settled(self) -> bool:
         received = self.scp.received

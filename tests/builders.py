@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from peewee import Database
+
 from dicom_router.config import Neighbours, Settings, parse
 from dicom_router.deliveries.delivery import Delivery, NewDelivery, Priority, Reason, Status, Subject
 from dicom_router.deliveries.instance import Instance
@@ -65,6 +67,14 @@ def claimed(store: Store, study: str = "study", *, lease: str = "lease", at: flo
     assert delivery is not None
     assert delivery.id == made
     return delivery
+
+
+def emptied(database: Database) -> None:
+    """Nothing is left in the side database but its schema."""
+    with transaction(database):
+        for table in schema.TABLES:
+            if table is not schema.Meta:
+                table.delete().execute()
 
 
 def take_over(store: Store, now: float) -> list[int]:

@@ -1,15 +1,23 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The queue against a naive model: two Orthancs over one database, in any order of events."""
 
-import tempfile
+from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from peewee import Database
 
-from builders import BROKEN, BUSY, NOT_UNDERSTOOD, NOW, new_delivery, take_over
+from builders import BROKEN, BUSY, NOT_UNDERSTOOD, NOW, emptied, new_delivery, take_over
+from conftest import OpenDatabase
 from dicom_router.deliveries.delivery import (
     LAST_URGENT_RANK,
     Delivery,
@@ -19,7 +27,6 @@ from dicom_router.deliveries.delivery import (
     Status,
 )
 from dicom_router.store import schema
-from dicom_router.store.sqlite import open_sqlite
 from dicom_router.store.store import Store
 
 OWNERS = ("here", "there")
@@ -62,25 +69,33 @@ class Expected:
 class QueueMachine(RuleBasedStateMachine):
     """Every method of two queues, and claims that were lost."""
 
+    def __init__(self, database: Database) -> None:
+        super().__init__()
+        self.database = database
+
     @initialize()
     def open(self) -> None:
-        self.folder = tempfile.TemporaryDirectory()
-        self.database = open_sqlite(Path(self.folder.name) / "router.db")
+        emptied(self.database)
         self.database.connect(reuse_if_open=True)
         self.stores = {owner: Store(self.database, owner, lambda: self.now) for owner in OWNERS}
         self.expected: dict[int, Expected] = {}
+        self.entered: Counter[tuple[str, str, str]] = Counter()  # by owner, destination and status
         self.lost: list[tuple[str, Delivery]] = []
         self.now = NOW
         self.leases = 0
 
     def teardown(self) -> None:
-        if hasattr(self, "database"):
-            self.database.close()
-            self.folder.cleanup()
+        self.database.close()
 
     @property
     def store(self) -> Store:
         return self.stores["here"]
+
+    def ended(self, each: Expected, owner: str, status: Status) -> None:
+        """For good, by what this owner did."""
+        each.become(status)
+        each.cancel = False
+        self.entered[owner, each.destination, status] += 1
 
     def sending(self) -> list[Expected]:
         return [each for each in self.expected.values() if each.status is Status.SENDING]
@@ -110,6 +125,7 @@ class QueueMachine(RuleBasedStateMachine):
         assert (made is None) == bool(waits)
         if made is not None:
             self.expected[made] = Expected(made, study, destination, priority, self.now, due, delay == 0)
+            self.entered[owner, destination, Status.SCHEDULED] += 1
 
     @rule(owner=st.sampled_from(OWNERS))
     def wake(self, owner: str) -> None:
@@ -156,8 +172,7 @@ class QueueMachine(RuleBasedStateMachine):
     def succeed(self, data: st.DataObject, refused: int) -> None:
         each = data.draw(st.sampled_from(self.sending()))
         assert self.stores[each.owner].queue.succeed(_claim(each), 3, refused, "Accepted", self.now)
-        each.become(Status.WARNING if refused else Status.COMPLETED)
-        each.cancel = False
+        self.ended(each, each.owner, Status.WARNING if refused else Status.COMPLETED)
 
     @precondition(lambda self: self.sending())
     @rule(
@@ -172,13 +187,12 @@ class QueueMachine(RuleBasedStateMachine):
         queue = self.stores[each.owner].queue
         assert queue.fail(_claim(each), error, sent, 0, retry_at, self.now)  # type: ignore[arg-type]
         if each.cancel:
-            each.become(Status.CANCELED)
+            self.ended(each, each.owner, Status.CANCELED)
         elif retry_at is None:
-            each.become(Status.WARNING if sent else Status.FAILED)
+            self.ended(each, each.owner, Status.WARNING if sent else Status.FAILED)
         else:
             each.become(Status.RETRYING)
             each.due, each.awake = retry_at, retry_at <= self.now
-        each.cancel = False
 
     @precondition(lambda self: self.sending())
     @rule(data=st.data(), delay=st.sampled_from([0.0, 30.0]))
@@ -186,9 +200,12 @@ class QueueMachine(RuleBasedStateMachine):
         each = data.draw(st.sampled_from(self.sending()))
         due = self.now + delay
         assert self.stores[each.owner].queue.defer(_claim(each), Reason.PAUSED, due, 0, 0, self.now)
-        each.become(Status.CANCELED if each.cancel else Status.SCHEDULED)
         each.attempts -= 1
-        each.due, each.awake, each.cancel = due, delay == 0, False
+        if each.cancel:
+            self.ended(each, each.owner, Status.CANCELED)
+        else:
+            each.become(Status.SCHEDULED)
+            each.due, each.awake = due, delay == 0
 
     @rule(owner=st.sampled_from(OWNERS))
     def take_over(self, owner: str) -> None:
@@ -197,8 +214,11 @@ class QueueMachine(RuleBasedStateMachine):
         assert sorted(take_over(self.stores[owner], self.now)) == sorted(each.id for each in gone)
         for each in gone:
             self.lost.append((each.owner, _claim(each)))
-            each.become(Status.CANCELED if each.cancel else Status.RETRYING)
-            each.due, each.awake, each.cancel = self.now, True, False
+            if each.cancel:
+                self.ended(each, owner, Status.CANCELED)
+            else:
+                each.become(Status.RETRYING)
+                each.due, each.awake = self.now, True
 
     @precondition(lambda self: self.lost)
     @rule(data=st.data(), how=st.sampled_from(["succeed", "fail", "defer", "progress"]))
@@ -221,7 +241,7 @@ class QueueMachine(RuleBasedStateMachine):
         queue = self.stores[owner].queue
         if each.status in WAITING:
             assert queue.cancel(each.id, self.now) is Status.CANCELED
-            each.become(Status.CANCELED)
+            self.ended(each, owner, Status.CANCELED)
         elif each.status is Status.SENDING:
             assert queue.cancel(each.id, self.now) is Status.SENDING
             each.cancel = True
@@ -273,11 +293,24 @@ class QueueMachine(RuleBasedStateMachine):
             running = [row for row in self.store.history.attempts(each.id) if row.ended_at is None]
             assert len(running) == (each.status is Status.SENDING)
 
+    @invariant()
+    def each_owner_has_counted_what_it_did(self) -> None:
+        if not hasattr(self, "entered"):
+            return
+        told = {
+            (owner, destination, status): number
+            for owner, store in self.stores.items()
+            for _, destination, status, number in store.tallies.deliveries()
+        }
+        assert told == dict(self.entered)
+
 
 def _claim(each: Expected) -> Delivery:
     assert each.claim is not None
     return each.claim
 
 
-TestQueueAgainstModel = QueueMachine.TestCase
-TestQueueAgainstModel.settings = settings(max_examples=20, stateful_step_count=30, deadline=None)
+def test_the_queue_does_what_the_model_does_in_any_order_of_events(open_database: OpenDatabase) -> None:
+    database = open_database()
+    machine = settings(max_examples=20, stateful_step_count=30, deadline=None)
+    run_state_machine_as_test(lambda: QueueMachine(database), settings=machine)  # type: ignore[no-untyped-call]
