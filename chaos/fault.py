@@ -20,6 +20,7 @@ POINTS: Final = (
     "during deletion",
 )
 KILL_SECONDS = 60.0
+STOP_SECONDS = 120.0  # many trials go on at a time; test_stopping.py measures what a stop takes
 
 Act = Callable[[Any, Random], None]
 """Sends studies into the router while something goes wrong, and leaves the healing to the trial."""

@@ -6,12 +6,13 @@ from contextlib import closing
 from random import Random
 from typing import Final
 
-from chaos.fault import KILL_SECONDS, POINTS, Act, Fault, pause, size
-from chaos.ground import FAR, NEAR
+from chaos.fault import KILL_SECONDS, POINTS, STOP_SECONDS, Act, Fault, pause, size
+from chaos.ground import FAR, LOOK_SECONDS, NEAR
 from chaos.world import World
 from support.scripted_scp import Misbehaviour, Rejection
 from support.waiting import wait_until
 
+OWED_SECONDS = 60.0
 # --- the process -----------------------------------------------------------------------------------------------------
 
 
@@ -39,7 +40,7 @@ def killed_twice(world: World, chance: Random) -> None:
 def restarted_in_order(world: World, chance: Random) -> None:
     world.send(world.make(size(chance)))
     pause(chance, 2.5)
-    world.router.restart()
+    world.router.restart(STOP_SECONDS)
 
 
 def killed_at(point: str) -> Act:
@@ -125,22 +126,28 @@ def archive_killed(world: World, chance: Random) -> None:
     pause(chance, 2.0)
 
 
+def owed_to_far(world: World) -> bool:
+    """It was decided to send there: the rules of later do not change that."""
+    return any(each["Destination"] == FAR for each in world.history())
+
+
 def destination_renamed(world: World, chance: Random) -> None:
     """Its entry disappears from the configuration while it is owed something, and comes back."""
     world.scp.stop_listening()
     world.send(world.make(size(chance)))
+    wait_until(lambda: owed_to_far(world), OWED_SECONDS, f"something is owed to {FAR}", LOOK_SECONDS)
     pause(chance, 2.0)
     config = world.router.config
     entry, option = config["DicomModalities"].pop(FAR), config["Router"]["Destinations"].pop(FAR)
     for rule in config["Router"]["Rules"]:
         rule["Send"] = [NEAR]
-    world.router.restart()
+    world.router.restart(STOP_SECONDS)
     pause(chance, 2.0)
     world.scp.start_listening()
     config["DicomModalities"][FAR], config["Router"]["Destinations"][FAR] = entry, option
     for rule in config["Router"]["Rules"]:
         rule["Send"] = [FAR, NEAR]
-    world.router.restart()
+    world.router.restart(STOP_SECONDS)
 
 
 # --- the database and the clock --------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import Any
 import urllib3
 
 from chaos.audit import Audit, Expected, audit, open_deliveries
-from support.latency_proxy import LatencyProxy
+from support.latency_proxy import LatencyProxy, Mode
 from support.network import DicomNode
 from support.orthanc import Orthanc
 from support.orthanc_http import HttpError
@@ -91,6 +91,8 @@ class Ground(ABC):
         """All is well again."""
         self.scp.behave()
         self.proxy.delay = 0.0
+        if self.proxy.mode is Mode.BLACK_HOLE:
+            self.proxy.cut()  # what it swallowed does not come again, as it would in a network
         self.proxy.forward()
         for orthanc in (self.near, *self.routers):
             if not orthanc.is_alive:

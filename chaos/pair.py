@@ -61,7 +61,7 @@ class Pair(Ground):
         for link in self.links:
             link.delay = 0.0
             if link.mode is Mode.BLACK_HOLE:
-                link.cut()  # what it swallowed does not come again, as it would in a network; see LatencyProxy
+                link.cut()  # as of `proxy`
             link.forward()
         super().heal()
 

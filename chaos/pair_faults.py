@@ -5,7 +5,7 @@ from random import Random
 from threading import Event
 from typing import Final
 
-from chaos.fault import KILL_SECONDS, POINTS, Fault, pause, size
+from chaos.fault import KILL_SECONDS, POINTS, STOP_SECONDS, Fault, pause, size
 from chaos.pair import Pair
 from support.router import Router
 from support.waiting import wait_until
@@ -84,7 +84,7 @@ def restarted_in_order(pair: Pair, chance: Random) -> None:
     send_some(pair, chance)
     pause(chance, 2.5)
     for router in chance.sample(pair.routers, 2):
-        router.restart()
+        router.restart(STOP_SECONDS)
 
 
 def database_far_away(pair: Pair, chance: Random) -> None:

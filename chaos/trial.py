@@ -17,6 +17,8 @@ def trial(ground: Ground, number: int, seed: int, fault: Fault) -> Result:
         fault.act(ground, Random(seed))
     except AssertionError as problem:
         notes.append(str(problem))
+        for router in ground.routers:
+            router.kill()
     finally:
         ground.heal()
     healed = time.monotonic()

@@ -15,7 +15,6 @@ from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
     invariant,
-    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -138,6 +137,9 @@ class SendingMachine(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([1.0, RENEW_SECONDS, LEASE_SECONDS + 1]), awake=st.sets(st.sampled_from(OWNERS)))
     def time_passes(self, seconds: float, awake: set[str]) -> None:
         """Who is not `awake` stands still: it renews no lease."""
+        self.time_passes_for(seconds, awake)
+
+    def time_passes_for(self, seconds: float, awake: set[str]) -> None:
         passed = 0.0
         while passed < seconds:
             passed += min(RENEW_SECONDS, seconds)
@@ -176,6 +178,17 @@ class SendingMachine(RuleBasedStateMachine):
             return
         self.owners[owner] = Owner(owner, Store(self.database, owner, lambda: self.now))
         self.take_over(owner, restarted=True)
+
+    @rule(owner=st.sampled_from(OWNERS), works_on=st.booleans())
+    def stands_still_until_the_other_sends_its_studies(self, owner: str, works_on: bool) -> None:
+        """`works_on`: it has not noticed, and looks at its jobs and ends its attempts as if nothing had been."""
+        (other,) = set(OWNERS) - {owner}
+        self.time_passes_for(LEASE_SECONDS + 1, {other})
+        self.take_over(other, restarted=False)
+        for _ in STUDIES:
+            self.claims(other)
+        if works_on:
+            self.works(owner, 1)
 
     @rule(owner=st.sampled_from(OWNERS))
     def looks_for_what_a_dead_one_left(self, owner: str) -> None:
@@ -268,6 +281,16 @@ class SendingMachine(RuleBasedStateMachine):
                 continue
             here.sendings.remove(sending)
 
+    @rule(owner=st.sampled_from(OWNERS), chunks=st.integers(1, 4))
+    def works(self, owner: str, chunks: int) -> None:
+        """For a while nothing bad happens to it."""
+        self.claims(owner)
+        for _ in range(chunks):
+            self.looks_at_its_jobs(owner)
+            self.ends_an_attempt(owner, True)
+            self.hands_a_chunk_to_orthanc(owner, True)
+            self.a_job_goes_on(owner, CHUNK)
+
     # What holds at every moment
 
     @invariant()
@@ -314,11 +337,7 @@ class SendingMachine(RuleBasedStateMachine):
                 break
             self.now += 1.0
             for name in OWNERS:
-                self.claims(name)
-                self.hands_a_chunk_to_orthanc(name, True)
-                self.a_job_goes_on(name, CHUNK)
-                self.looks_at_its_jobs(name)
-                self.ends_an_attempt(name, True)
+                self.works(name, 1)
         self.what_has_ended_stays_so_and_nothing_disappears()
         self.the_ledger_claims_nothing_that_is_not_there()
         store = self.owners["here"].store

@@ -130,22 +130,22 @@ class OrthancProcess(OrthancHttp):
             self._process.wait()
         self._ended()
 
-    def stop(self) -> float:
-        """SIGTERM; the seconds Orthanc took. It ends by itself, with 0 or by its plugin's known fault."""
+    def stop(self, patience: float = STOP_SECONDS) -> float:
+        """SIGTERM; the seconds Orthanc took. It must end by itself, with exit code 0."""
         self._running()
         self.ask_to_stop()
-        return self.wait_until_stopped()
+        return self.wait_until_stopped(patience)
 
     def ask_to_stop(self) -> None:
         self._stop_asked = time.monotonic()
         self._running().send_signal(signal.SIGTERM)
 
-    def wait_until_stopped(self) -> float:
+    def wait_until_stopped(self, patience: float = STOP_SECONDS) -> float:
         process = self._running()
         try:
-            code = process.wait(STOP_SECONDS)
+            code = process.wait(patience)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"{self.name} did not stop within {STOP_SECONDS} s\n{self.log_tail()}") from None
+            raise AssertionError(f"{self.name} did not stop within {patience:g} s\n{self.log_tail()}") from None
         seconds = time.monotonic() - self._stop_asked
         self._ended()
         self.exit_code = code
@@ -153,10 +153,10 @@ class OrthancProcess(OrthancHttp):
         assert in_order, f"{self.name} ended with exit code {code}\n{self.log_tail()}"
         return seconds
 
-    def restart(self) -> None:
+    def restart(self, patience: float = STOP_SECONDS) -> None:
         """Stop if it runs, and start again with the same folders and ports."""
         if self.is_alive:
-            self.stop()
+            self.stop(patience)
         self.start()
 
     def log(self) -> str:
