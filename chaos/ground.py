@@ -22,7 +22,7 @@ from support.waiting import wait_until
 
 FAR, NEAR = "FAR", "NEAR"
 DELETE = "DELETE"
-RETRY = {"First": "200ms", "Factor": 2, "Max": "1s", "Jitter": 0.5, "GiveUpAfter": "1h"}
+RETRY = {"First": "200ms", "Factor": 2, "Max": "1s", "Jitter": 0.5, "GiveUpAfter": "7d"}
 SETTLE_SECONDS = 240.0
 LOOK_SECONDS = 0.2
 SMALL = (16, 16)  # pixels

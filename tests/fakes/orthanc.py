@@ -250,7 +250,7 @@ class FakeOrthanc:
         assert set(body) <= {"Resources", "Level", "Metadata", "Short"}, body
         rows: dict[str, Json] = {}
         for each in list(self.instances.values()):
-            if not {each.id, each.series, each.study} & set(body["Resources"]):
+            if not {each.id, each.series, each.study, f"patient-of-{each.study}"} & set(body["Resources"]):
                 continue
             if body["Level"] == "Instance":
                 assert body["Short"] is True
@@ -266,6 +266,8 @@ class FakeOrthanc:
                     "Status": "Unknown",
                     "Type": "Series",
                 }
+            elif body["Level"] == "Study":
+                rows[each.study] = self._study(each.study) | {"Metadata": self.study_metadata.get(each.study, {})}
             else:
                 raise AssertionError(body["Level"])
         return list(rows.values())
