@@ -13,6 +13,7 @@ from support.scripted_scp import Misbehaviour, Rejection
 from support.waiting import wait_until
 
 OWED_SECONDS = 60.0
+PAGE = 4096  # of the side database
 # --- the process -----------------------------------------------------------------------------------------------------
 
 
@@ -166,6 +167,26 @@ def disk_full(world: World, chance: Random) -> None:
     ballast.unlink()
 
 
+def database_damaged(world: World, chance: Random) -> None:
+    """Pages of the file are overwritten while the router runs, or before it starts."""
+    for old in world.disk.glob("router.db.damaged-*"):
+        old.unlink()  # the disk is small
+    world.send(world.make(size(chance)))
+    pause(chance, 3.0)
+    stopped = chance.random() < 0.5
+    if stopped:
+        world.router.kill()
+    pages = max(1, world.database.stat().st_size // PAGE)
+    with world.database.open("r+b") as file:
+        for _ in range(chance.randint(1, 8)):
+            file.seek(chance.randrange(pages) * PAGE)
+            file.write(chance.randbytes(PAGE))
+    if not stopped:
+        world.send(world.make(size(chance)))
+        pause(chance, 8.0)
+        world.router.kill()  # what was not met while it ran is seen at the start
+
+
 def database_locked(world: World, chance: Random) -> None:
     with closing(sqlite3.connect(world.database, timeout=30, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -225,6 +246,7 @@ FAULTS: Final = (
     Fault("archive killed", archive_killed, cuts=True),
     Fault("destination removed and back", destination_renamed),
     Fault("disk of the side database full", disk_full),
+    Fault("side database damaged", database_damaged, cuts=True),
     Fault("side database locked", database_locked),
     Fault("side database slow", database_slow),
     Fault("clock jumps", clock_jumps),

@@ -46,6 +46,7 @@ from dicom_router.rendering.renderer import Renderer
 from dicom_router.retention import HousekeepingThread, Retention
 from dicom_router.routing import Routed, Routing
 from dicom_router.rules.shelf import RuleShelf
+from dicom_router.safekeeping import SafekeepingThread
 from dicom_router.store.database import LOST, StoreError, UnreachableError
 from dicom_router.store.journal import Position
 from dicom_router.store.store import Store, open_store
@@ -99,6 +100,8 @@ class Router:
         self._makeshift: TemporaryDirectory[str] | None = None
         self._following: FollowingThread | None = None
         self._opening: OpeningThread | None = None
+        self._safekeeping: SafekeepingThread | None = None
+        self._damaged: Store | None = None
         self._own_jobs: OwnJobs | None = None
         self._followed_jobs: FollowedJobs | None = None
 
@@ -164,6 +167,12 @@ class Router:
         """With an open database: route, unless something is wrong with the configuration."""
         self._services.store = store
         self._services.clock = store.clock
+        if store.file is not None and store.rescue is not None:
+            store.file.on_damage = partial(self._met_damage, store)
+            self._safekeeping = SafekeepingThread(store, store.rescue, self._log)
+            self._safekeeping.start()
+        if told := store.damage_told():
+            self._host.log_error(f"dicom-router: {told}")
         if self._services.problems:
             self._tell_suspended()
         elif self._rest is not None:
@@ -182,6 +191,31 @@ class Router:
         except Exception as problem:  # noqa: BLE001 - nobody else would tell
             self._suspend(Problem("Router.Database", f"The router could not begin: {problem}"))
         return True
+
+    def _met_damage(self, store: Store, reason: str) -> None:
+        """SQLite says that its file is damaged. It is replaced while Orthanc runs, but once only: disks fail too."""
+        if self._damaged is store:
+            return
+        again, self._damaged = self._damaged is not None, store
+        remedy = "Look after its disk, then restart Orthanc." if again else "It is put aside, and a fresh one made."
+        problem = Problem(
+            "Router.Database", f"The database is damaged ({reason}). Orthanc receives, and nothing is lost. {remedy}"
+        )
+        if store.rescue is not None:
+            with suppress(OSError):
+                store.rescue.damaged(reason)
+        self._suspend(problem)
+        if not again:
+            self._opening = OpeningThread(partial(self._begin_anew, problem))
+            self._opening.start()
+
+    def _begin_anew(self, told: Problem) -> bool:
+        """With another database, after this one was damaged, as `told`. True once that works."""
+        self._stop_routing()
+        store, self._services.store = self._services.store, None
+        if store is not None and store.file is not None:
+            store.file.close_all()  # else SQLite would remove the log of the fresh one at their end
+        return self._open_again(told)
 
     def _learn_queries(self, rest: HttpRest | SdkRest) -> None:
         try:
@@ -365,14 +399,20 @@ class Router:
         return TransportsByKind(modality, kinds, own_jobs, Renderer(rest, store.secret.key))
 
     def _stop(self) -> None:
+        if self._opening is not None:
+            self._opening.stop()
+        self._stop_routing()
+        if self._rest is not None:
+            self._rest.close()
+
+    def _stop_routing(self) -> None:
         if self._own_jobs is not None:
             self._own_jobs.end()
         if self._services.backfill is not None:
             self._services.backfill.stop()
-        if self._opening is not None:
-            self._opening.stop()
         self._stop_alerts()
-        for thread in (self._following, self._intake, self._housekeeping, self._cleanup, self._dispatcher):
+        threads = (self._following, self._intake, self._housekeeping, self._cleanup, self._dispatcher)
+        for thread in (*threads, self._safekeeping):
             if thread is not None:
                 thread.stop()
         self._services.engine = None
@@ -380,8 +420,6 @@ class Router:
             self._own_jobs.join(OWN_JOBS_SECONDS)
         if self._services.store is not None:
             self._services.store.close()
-        if self._rest is not None:
-            self._rest.close()
 
     def _look_at(self, study_id: str, trigger: str, position: Position) -> set[str]:
         engine = self._services.engine

@@ -48,9 +48,11 @@ class Services:
     backfill: Backfill | None = None
 
     def all_warnings(self) -> list[Problem]:
-        """What is probably wrong with the configuration, and what is wrong just now."""
+        """What is probably wrong with the configuration, what is wrong just now, and what became of the database."""
         live = self.live_warning()
-        return [*self.warnings, live] if live else list(self.warnings)
+        told = self.store.damage_told() if self.store else ""
+        damage = [Problem("Router.Database", told)] if told else []
+        return [*damage, *self.warnings, *([live] if live else [])]
 
     def need_store(self) -> Store:
         """The database, or 503."""

@@ -9,6 +9,7 @@ from dicom_router.api.warnings import RuleWarnings
 from dicom_router.deliveries.delivery import Status
 from dicom_router.problems import Problem
 from dicom_router.store.database import LOST
+from dicom_router.store.sqlite_file import DamagedError
 from dicom_router.store.store import Store
 
 
@@ -30,10 +31,18 @@ class StatusRoutes:
     def status(self, _call: Call) -> StatusAnswer:
         """Never an error: also without a database."""
         try:
-            return self._status(self._services.store, [])
+            return self._status(self._services.store, self._trouble())
+        except DamagedError as problem:
+            text = f"The database is damaged: {problem}. Orthanc receives, and nothing is lost."
+            return self._status(None, [Problem("Router.Database", text)])
         except LOST:
             text = "The database does not answer. Nothing is lost, and routing goes on by itself once it does."
             return self._status(None, [Problem("Router.Database", text)])
+
+    def _trouble(self) -> list[Problem]:
+        trouble = self._services.store.trouble() if self._services.store else ""
+        text = f"The database cannot be written: {trouble}. Orthanc receives, and nothing is lost; routing goes on then"
+        return [Problem("Router.Database", f"{text}.")] if trouble else []
 
     def _status(self, store: Store | None, more: list[Problem]) -> StatusAnswer:
         services = self._services

@@ -2,13 +2,14 @@
 """What the two kinds of side database have in common: sessions, transactions, and the schema's version."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import peewee
-from peewee import Database, Model, PostgresqlDatabase
+from peewee import Database, Model, PostgresqlDatabase, SchemaManager
 
 from dicom_router.store.schema import INDEXES, TABLES, Meta
+from dicom_router.store.sqlite_file import DamagedError, SqliteFile
 
 SCHEMA_VERSION = 1
 
@@ -28,7 +29,15 @@ class NewerSchemaError(StoreError):
 
 
 class UnreachableError(StoreError):
-    """The database's server does not answer; it may later."""
+    """The database's server does not answer, or its file cannot be read or written; it may later."""
+
+
+class DamageError(StoreError):
+    """The database's file is damaged; `reason` says how."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 def rows(query: Any) -> list[Any]:
@@ -51,13 +60,14 @@ def replace(model: type[Model], **values: object) -> None:
 
 @contextmanager
 def session(database: Database) -> Iterator[None]:
-    """A connection of this thread for as long as the block lasts; nests."""
-    opened = database.connect(reuse_if_open=True)
-    try:
-        yield
-    finally:
-        if opened:
-            database.close()
+    """A connection of this thread for as long as the block lasts; nests. What SQLite says of its file is remembered."""
+    with database.watched() if isinstance(database, SqliteFile) else nullcontext():
+        opened = database.connect(reuse_if_open=True)
+        try:
+            yield
+        finally:
+            if opened:
+                database.close()
 
 
 @contextmanager
@@ -96,17 +106,29 @@ def free_rows(query: Any, database: Database) -> Any:
 
 
 def migrate(database: Database) -> None:
-    """Bring an open, bound database to SCHEMA_VERSION in one transaction. Raises NewerSchemaError."""
+    """Bring an open, bound database to SCHEMA_VERSION in one transaction. Raises NewerSchemaError, DamagedError."""
     with transaction(database):
+        _refuse_remains(database)
         found = _version() if database.table_exists("meta") else 0
         if found > SCHEMA_VERSION:
             raise NewerSchemaError(
                 f"The router's database has schema {found}, this dicom-router knows {SCHEMA_VERSION}: "
                 "install the newer version again, or name another database in Router.Database."
             )
+        if found == SCHEMA_VERSION:  # nothing is written: a full disk is no reason not to begin
+            return
         for version in range(found, SCHEMA_VERSION):
             MIGRATIONS[version](database)
         replace(Meta, key="schema_version", value=str(SCHEMA_VERSION))
+
+
+def _refuse_remains(database: Database) -> None:
+    """Tables are missing without which no version of the schema was."""
+    found = set(database.get_tables())
+    if found & {"delivery", "cursor"}:
+        missing = sorted({"meta", "delivery", "cursor"} - found)
+        if missing:
+            raise DamagedError(f"the table {missing[0]} is missing")
 
 
 def _version() -> int:
@@ -117,11 +139,13 @@ def _version() -> int:
     return int(text)
 
 
-def _create(database: Database) -> None:
-    database.create_tables(TABLES, safe=False)
+def create_schema(database: Database) -> None:
+    """All tables of now. The models need not be bound to the database."""
+    for model in TABLES:
+        SchemaManager(model, database).create_all(safe=False)
     for statement in INDEXES:
         database.execute_sql(statement)  # type: ignore[no-untyped-call]
 
 
 # MIGRATIONS[n] brings schema n to n + 1.
-MIGRATIONS: tuple[Callable[[Database], None], ...] = (_create,)
+MIGRATIONS: tuple[Callable[[Database], None], ...] = (create_schema,)

@@ -26,8 +26,12 @@ def remember(database: Database, subject: Subject) -> None:
         subject.study_description,
         subject.study_instance_uid,
     )
-    text = "\n".join(piece[:LONGEST_PIECE] for piece in pieces).lower()
-    REMEMBER.run(database, study_id=subject.study_id, text=text)
+    REMEMBER.run(database, study_id=subject.study_id, text=searched(pieces))
+
+
+def searched(pieces: Iterable[str]) -> str:
+    """The text that is read through."""
+    return "\n".join(piece[:LONGEST_PIECE] for piece in pieces).lower()
 
 
 def forget(study_ids: Iterable[str]) -> None:

@@ -4,17 +4,24 @@
 from pathlib import Path
 
 import peewee
-from playhouse.pool import PooledSqliteDatabase
 
-from dicom_router.store.database import StoreError, migrate, session
+from dicom_router.store.database import DamageError, StoreError, UnreachableError, migrate, rows, session
 from dicom_router.store.schema import TABLES
+from dicom_router.store.sqlite_file import DamagedError, SqliteFile
+
+# Looking at every page takes about a second for each 60 MB; above that only the small tables are looked through.
+WHOLE_CHECK_BYTES = 64_000_000
+LARGE = frozenset({"delivery", "timeline", "attempt", "decision", "study_text", "ledger", "refusal"})
 
 MOST_CONNECTIONS = 100  # more than there are threads, Orthanc's included (`HttpThreadsCount`, 50)
 
 
-def open_sqlite(path: Path) -> PooledSqliteDatabase:
-    """The database at `path`, made when missing, brought to this code's schema. Raises StoreError."""
-    database = PooledSqliteDatabase(  # type: ignore[no-untyped-call]
+def open_sqlite(path: Path) -> SqliteFile:
+    """The database at `path`, made when missing, brought to this code's schema.
+
+    Raises StoreError: DamageError for a damaged file, UnreachableError for one that cannot be read or written now.
+    """
+    database = SqliteFile(
         str(path),
         max_connections=MOST_CONNECTIONS,
         timeout=10,  # seconds; of the pool
@@ -28,10 +35,32 @@ def open_sqlite(path: Path) -> PooledSqliteDatabase:
             "busy_timeout": 10_000,
         },
     )
+    place = f"The router's database {path} cannot be used"
     try:
         database.bind(TABLES)
         with session(database):
             migrate(database)
+            _check(database, whole=path.stat().st_size <= WHOLE_CHECK_BYTES)
+    except DamagedError as problem:
+        database.close_all()  # SQLite removes its log by name when the last connection closes: before it is another's
+        raise DamageError(f"{place}: {problem}.", str(problem)) from problem
+    except peewee.OperationalError as problem:
+        remedy = database.trouble or str(problem)
+        raise UnreachableError(f"{place}: {remedy}. Routing begins by itself once it can.") from problem
     except peewee.DatabaseError as problem:
-        raise StoreError(f"The router's database {path} cannot be used: {problem}.") from problem
+        raise StoreError(f"{place}: {problem}.") from problem
     return database
+
+
+def _check(database: SqliteFile, *, whole: bool) -> None:
+    """Raises DamagedError for what can be seen in about a second."""
+    found = set(database.get_tables())
+    names = [model._meta.table_name for model in TABLES]
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise DamagedError(f"the table {missing[0]} is missing")
+    looked_through = [""] if whole else [f"('{name}')" for name in names if name not in LARGE]
+    for what in looked_through:
+        told = [str(text) for (text,) in rows(database.execute_sql(f"PRAGMA quick_check{what}"))]  # type: ignore[no-untyped-call]
+        if told != ["ok"]:
+            raise DamagedError(told[0].splitlines()[-1])

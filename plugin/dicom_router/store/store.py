@@ -10,6 +10,7 @@ from playhouse.pool import PooledDatabase
 from dicom_router.postgres_address import PostgresAddress
 from dicom_router.store.alert_book import AlertBook
 from dicom_router.store.cleanups import Cleanups
+from dicom_router.store.damage_report import kept_report
 from dicom_router.store.database import shared
 from dicom_router.store.failover import Failover
 from dicom_router.store.heard import HeardFrom
@@ -19,11 +20,13 @@ from dicom_router.store.ledger import Ledger
 from dicom_router.store.marks import Marks
 from dicom_router.store.postgres import Presence, ServerClock, open_postgres
 from dicom_router.store.queue import DeliveryQueue
+from dicom_router.store.replacing import open_or_replace
+from dicom_router.store.rescue_copy import RescueFile, rescue_place
 from dicom_router.store.roles import READER, Role
 from dicom_router.store.rule_book import RuleBook
 from dicom_router.store.runs import Runs
 from dicom_router.store.secret import Secret
-from dicom_router.store.sqlite import open_sqlite
+from dicom_router.store.sqlite_file import SqliteFile
 from dicom_router.store.switches import Switches
 from dicom_router.store.turns import Turns
 
@@ -54,6 +57,20 @@ class Store:
         self.heard = HeardFrom(database)
         self.secret = Secret(database)
         self.marks = Marks(database, owner)
+        self.damage_report = kept_report(database)
+        self.file = database if isinstance(database, SqliteFile) else None
+        self.rescue = RescueFile(database, rescue_place(Path(self.file.database))) if self.file else None
+
+    def damage_told(self) -> str:
+        """What came of a damaged file, as long as somebody has yet to read it; else empty."""
+        if self.damage_report is None or self.file is None:
+            return ""
+        shown = self.damage_report.is_shown(Path(self.file.database).parent, self.clock())
+        return self.damage_report.text() if shown else ""
+
+    def trouble(self) -> str:
+        """Why the database cannot be written just now; else empty."""
+        return self.file.trouble if self.file else ""
 
     def only_bearer_of_its_name(self, *, patient: bool = False) -> bool:
         """No other living Orthanc has this one's name: what was done in that name, a former self of it did."""
@@ -84,6 +101,6 @@ def open_store(place: Path | PostgresAddress, owner: str, clock: Clock) -> Store
     `owner` names this Orthanc. Raises StoreError.
     """
     if isinstance(place, Path):
-        return Store(open_sqlite(place), owner, clock)
+        return Store(open_or_replace(place, clock), owner, clock)
     database = open_postgres(place)
     return Store(database, owner, ServerClock(database), Presence(database, owner))

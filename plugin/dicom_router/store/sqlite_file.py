@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""An SQLite file, and what SQLite says of it: that it is damaged, or that it cannot be written now."""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import peewee
+from playhouse.pool import PooledSqliteDatabase
+
+DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+NO_TABLE = "no such table"
+# What keeps SQLite from writing, and what helps.
+TROUBLES = {
+    sqlite3.SQLITE_FULL: "its disk is full; make room",
+    sqlite3.SQLITE_READONLY: "it is read-only; let the user that Orthanc runs as write the file and its folder",
+    sqlite3.SQLITE_IOERR: "its disk reports errors, or is full; look after it",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened; look whether its folder is there and may be written",
+    sqlite3.SQLITE_PERM: "it may not be used; look at its permissions",
+}
+
+
+class DamagedError(peewee.OperationalError):
+    """The file itself is wrong: a database that does not answer, and will not by itself."""
+
+
+class SqliteFile(PooledSqliteDatabase):
+    """`on_damage` hears of damage once it is met; `trouble` says why the file cannot be written just now."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.on_damage: Callable[[str], None] = lambda _reason: None
+        self.trouble = ""
+
+    def try_to_write(self) -> None:
+        """Something without a meaning; the trouble is over once it is written. Raises what SQLite does."""
+        with self.watched(), self.connection_context(), self.atomic("IMMEDIATE"):
+            self.execute_sql("INSERT OR REPLACE INTO meta (key, value) VALUES ('written', hex(randomblob(8)))")  # type: ignore[no-untyped-call]
+        self.trouble = ""
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Remember what goes wrong. Raises DamagedError for what SQLite has several errors for."""
+        try:
+            yield
+        except DamagedError as problem:
+            self.on_damage(str(problem))
+            raise
+        except (peewee.DatabaseError, sqlite3.DatabaseError) as problem:
+            reason = damage(problem)
+            if reason:
+                self.on_damage(reason)
+                raise DamagedError(reason) from problem
+            self.trouble = TROUBLES.get(_code(problem), self.trouble)
+            raise
+
+
+def damage(problem: BaseException) -> str:
+    """What is wrong with the file, if that is what the error says."""
+    text = str(problem)
+    return text if _code(problem) in DAMAGE or text.startswith(NO_TABLE) else ""
+
+
+def _code(problem: BaseException) -> int:
+    """SQLite's primary result code; peewee's own errors have it in that of the driver."""
+    return int(getattr(getattr(problem, "orig", problem), "sqlite_errorcode", 0)) & 0xFF
