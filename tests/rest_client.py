@@ -110,6 +110,7 @@ class Client:
     dispatcher: FakeDispatcher = field(default_factory=FakeDispatcher)
     transport: FakeTransport = field(default_factory=FakeTransport)
     running: bool = True
+    user: str = ""
 
     def __post_init__(self) -> None:
         self.services = Services(clock=lambda: self.now, neighbours=Neighbours(MODALITIES))
@@ -141,7 +142,7 @@ class Client:
         """Status and answer, without the check. The path is decoded, as Orthanc does."""
         raw = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         response = self.api.handle(
-            Request(method, ROOT + unquote(path), query or {}, JSON if headers is None else headers, raw)
+            Request(method, ROOT + unquote(path), query or {}, JSON if headers is None else headers, raw, self.user)
         )
         assert response.content_type == "application/json"
         return response.status, json.loads(response.body)

@@ -297,3 +297,17 @@ def test_the_copy_is_for_the_owner_only_and_is_written_when_something_has_change
     store.rule_book.put({**RULE, "Name": "more"}, NOW)
     write_copy(store)
     assert place.stat().st_ino != before
+
+
+def test_a_full_disk_is_a_lost_database_whose_reason_is_known(path: Path) -> None:
+    """SQLite ends the transaction by itself then, and peewee cannot roll it back."""
+    store = used(path)[0]
+    assert store.file is not None
+    with session(store.database):
+        pages = store.database.execute_sql("PRAGMA page_count").fetchone()[0]
+        store.database.execute_sql(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(LOST):
+            store.rule_book.put({"Name": "long", "Description": "x" * 1_000_000}, NOW)
+    assert store.trouble() == "its disk is full; make room"
+    store.file.try_to_write()
+    assert store.trouble() == ""

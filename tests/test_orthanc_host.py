@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The face of Orthanc's Python plugin: every version answers alike, and nothing is raised into Orthanc."""
 
+import base64
 from collections.abc import Mapping
 from urllib.parse import unquote_plus
 
@@ -197,3 +198,28 @@ def test_the_arguments_of_a_query_are_decoded_once(sdk: Sdk, host: OrthancHost, 
     for text in ("all%20CT", "all+CT", "M%C3%BCller", "100%2525", "a%2Bb"):
         sdk.request(PATTERN, "/router/history", get={"q": as_it_comes(text)})
     assert [each["q"] for each in seen] == ["all CT", "all CT", "Müller", "100%25", "a+b"]
+
+
+@pytest.mark.parametrize(
+    ("configuration", "user"),
+    [
+        ({"AuthenticationEnabled": True}, "alice"),
+        ({"RemoteAccessAllowed": True}, "alice"),  # Orthanc's own default for it
+        ({"AuthenticationEnabled": False, "RemoteAccessAllowed": True}, ""),
+        ({}, ""),
+    ],
+)
+def test_a_user_is_named_only_where_orthanc_has_checked_the_password(
+    configuration: dict[str, object], user: str
+) -> None:
+    sdk = Sdk(configuration)
+    seen: list[Request] = []
+
+    def on_request(request: Request) -> Response:
+        seen.append(request)
+        return Response(b"[1]")
+
+    OrthancHost(sdk).listen(PATTERN, on_request)
+    headers = {"authorization": "Basic " + base64.b64encode(b"alice:se:cret").decode()}
+    sdk.routes[PATTERN](Output(), "/router", method="GET", groups=(), headers=headers, get={})
+    assert seen[0].user == user

@@ -102,6 +102,7 @@ class Router:
         self._opening: OpeningThread | None = None
         self._safekeeping: SafekeepingThread | None = None
         self._damaged: Store | None = None
+        self._stopping = False
         self._own_jobs: OwnJobs | None = None
         self._followed_jobs: FollowedJobs | None = None
 
@@ -153,30 +154,35 @@ class Router:
         self._services.orthanc_version = str(self._rest.get("/system")["Version"])
         self._learn_queries(self._rest)
         try:
-            store = self._open_store()
+            self._begin(self._open_store())
         except StoreError as problem:
-            self._suspend(Problem("Router.Database", str(problem)))
             self._remember_first_start()
+            if self._damaged is not None:  # that is told, and being mended
+                return
+            self._suspend(Problem("Router.Database", str(problem)))
             if isinstance(problem, UnreachableError):
                 self._opening = OpeningThread(partial(self._open_again, self._services.problems[-1]))
                 self._opening.start()
-            return
-        self._begin(store)
 
     def _begin(self, store: Store) -> None:
         """With an open database: route, unless something is wrong with the configuration."""
         self._services.store = store
         self._services.clock = store.clock
-        if store.file is not None and store.rescue is not None:
+        if store.file is not None:
             store.file.on_damage = partial(self._met_damage, store)
-            self._safekeeping = SafekeepingThread(store, store.rescue, self._log)
-            self._safekeeping.start()
         if told := store.damage_told():
             self._host.log_error(f"dicom-router: {told}")
         if self._services.problems:
             self._tell_suspended()
         elif self._rest is not None:
-            self._run(store, self._rest)
+            try:
+                self._run(store, self._rest)
+            except LOST as problem:
+                self._services.store = None
+                raise UnreachableError(f"The router's database does not answer any more: {problem}") from problem
+        if store.rescue is not None:
+            self._safekeeping = SafekeepingThread(store, store.rescue, self._log)
+            self._safekeeping.start()
 
     def _open_again(self, told: Problem) -> bool:
         """The server of the database did not answer at the start, as `told`. True once it does."""
@@ -187,6 +193,8 @@ class Router:
             self._begin(store)
             self._start_alerts()
         except UnreachableError:
+            if told not in self._services.problems:
+                self._services.problems.append(told)
             return False
         except Exception as problem:  # noqa: BLE001 - nobody else would tell
             self._suspend(Problem("Router.Database", f"The router could not begin: {problem}"))
@@ -205,7 +213,7 @@ class Router:
             with suppress(OSError):
                 store.rescue.damaged(reason)
         self._suspend(problem)
-        if not again:
+        if not again and not self._stopping:
             self._opening = OpeningThread(partial(self._begin_anew, problem))
             self._opening.start()
 
@@ -399,6 +407,7 @@ class Router:
         return TransportsByKind(modality, kinds, own_jobs, Renderer(rest, store.secret.key))
 
     def _stop(self) -> None:
+        self._stopping = True
         if self._opening is not None:
             self._opening.stop()
         self._stop_routing()

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from dicom_router.kept import keep
+from dicom_router.users import checks_users, user_of
 
 PLUGIN = "python"  # all Python scripts are this one plugin for Orthanc
 
@@ -32,13 +33,17 @@ class Change(Enum):
 
 @dataclass(frozen=True)
 class Request:
-    """An HTTP request to one of the plugin's routes. Header names are in lower case; `path` has no trailing slash."""
+    """An HTTP request to one of the plugin's routes. Header names are in lower case; `path` has no trailing slash.
+
+    `user` is who Orthanc has let in by name and password, empty where it asks nobody for them.
+    """
 
     method: str
     path: str
     query: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
+    user: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,7 @@ class OrthancHost:
     def __init__(self, orthanc: ModuleType | Any) -> None:
         self._orthanc = orthanc
         self._queries_come_decoded = False
+        self._checks_users: bool | None = None
         types = orthanc.ChangeType
         self._changes = {
             types.ORTHANC_STARTED: Change.STARTED,
@@ -191,12 +197,16 @@ class OrthancHost:
         query = request.get("get", {})
         if not self._queries_come_decoded:
             query = {unquote_plus(name): unquote_plus(value) for name, value in query.items()}
+        if self._checks_users is None:
+            self._checks_users = checks_users(self.configuration())
+        headers = request.get("headers", {})
         return Request(
             method=request["method"],
             path=uri.rstrip("/") or "/",
             query=query,
-            headers=request.get("headers", {}),
+            headers=headers,
             body=request.get("body", b"") or b"",
+            user=user_of(headers) if self._checks_users else "",
         )
 
     def _answer(self, output: Any, response: Response) -> None:

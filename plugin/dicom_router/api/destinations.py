@@ -83,7 +83,7 @@ class DestinationRoutes:
 
     def _switch(self, call: Call, *, paused: bool) -> StateAnswer:
         destination = self._find(call)
-        self._services.need_store().switches.pause_destination(destination.name, paused=paused)
+        self._services.need_store().switches.pause_destination(destination.name, paused=paused, user=call.user)
         self._services.ring()
         return StateAnswer(state=self._answer(destination).state)
 
@@ -103,6 +103,7 @@ class DestinationRoutes:
             target=destination.target,
             state=state_of(blocked),
             reason=blocked.reason if blocked else "",
+            paused_by=self._services.need_store().switches.paused_by(destination.name),
             until=blocked.until if blocked else None,
             counts=dict(history.counts(destination.name)),
             oldest_waiting=history.oldest_waiting(destination.name),

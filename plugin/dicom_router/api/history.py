@@ -154,7 +154,7 @@ class HistoryRoutes:
         if not _resendable(delivery, target):
             text = "only one that has ended is sent again; one that waits can be moved to another destination."
             raise HttpError(409, f"Delivery {delivery.id} is {delivery.status}: {text}")
-        made = self._resender().resend(delivery, target, body.instances)
+        made = self._resender().resend(delivery, target, body.instances, call.user)
         if made is None:
             raise HttpError(409, "The same is waiting to be sent already.")
         self._services.ring()
@@ -164,7 +164,7 @@ class HistoryRoutes:
         """A delivery that waits is canceled at once, one that is being sent after the instance under way."""
         delivery = self._find(call)
         try:
-            status = self._cancel(delivery.id)
+            status = self._cancel(delivery.id, call.user)
         except IllegalTransitionError as problem:
             raise HttpError(409, str(problem)) from None
         return DeliveryIdAnswer(id=delivery.id, status=status)
@@ -178,7 +178,7 @@ class HistoryRoutes:
         for delivery_id in history.ids(_body_filter(body.filter)):
             delivery = history.get(delivery_id)
             if delivery is not None and _resendable(delivery, target):
-                made += self._resender().resend(delivery, target, None) is not None
+                made += self._resender().resend(delivery, target, None, call.user) is not None
         self._services.ring()
         return CountAnswer(count=made)
 
@@ -188,14 +188,14 @@ class HistoryRoutes:
         count = 0
         for delivery_id in self._services.need_store().history.ids(_body_filter(body.filter)):
             try:
-                self._cancel(delivery_id)
+                self._cancel(delivery_id, call.user)
             except IllegalTransitionError:
                 continue
             count += 1
         return CountAnswer(count=count)
 
-    def _cancel(self, delivery_id: int) -> Status:
-        status = self._services.need_store().queue.cancel(delivery_id, self._services.clock())
+    def _cancel(self, delivery_id: int, user: str) -> Status:
+        status = self._services.need_store().queue.cancel(delivery_id, self._services.clock(), user)
         if status is None:
             raise not_found(f"delivery {delivery_id}")
         if status is Status.SENDING:

@@ -44,11 +44,12 @@ def orthanc_id(text: str, what: str) -> str:
 
 @dataclass(frozen=True)
 class Call:
-    """A request whose path, query and body have been read."""
+    """A request whose path, query and body have been read; `user` as in Request."""
 
     path: Mapping[str, str]
     query: Mapping[str, str]
     body: Any = None
+    user: str = ""
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class Api:
             endpoint, path = self._find(request)
             if request.method not in READING:
                 _guard(request)
-            call = Call(path, _query(endpoint, request), _body(endpoint, request))
+            call = Call(path, _query(endpoint, request), _body(endpoint, request), request.user)
             answer = endpoint.handler(call)
         except HttpError as error:
             return error_response(error)

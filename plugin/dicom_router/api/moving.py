@@ -45,7 +45,7 @@ class MovingRoutes:
         if problems:
             raise HttpError(400, "Nothing was imported; the rules have problems.", problems)
         book = self._services.need_store().rule_book
-        book.take_over(body.rules, self._services.clock(), replace=body.replace)
+        book.take_over(body.rules, self._services.clock(), call.user, replace=body.replace)
         self._services.load_rules()
         return self._rules.all(call)
 

@@ -80,7 +80,7 @@ class RuleRoutes:
         name = body.get("Name")
         if isinstance(name, str) and self._services.shelf.get(name) is not None:
             raise HttpError(409, f'There is a rule "{name}" already.')
-        return self._save(body)
+        return self._save(body, call.user)
 
     def put(self, call: Call) -> RuleAnswer:
         """In its place, as a new version."""
@@ -90,13 +90,13 @@ class RuleRoutes:
         if body["Name"] != name:
             message = f'The body names the rule "{body["Name"]}", the address "{name}".'
             raise HttpError(400, message, [Problem("Name", message)])
-        return self._save(body)
+        return self._save(body, call.user)
 
     def delete(self, call: Call) -> EmptyBody:
         """Its versions stay and can be restored."""
         name = call.path["name"]
         self._refuse_configured(name)
-        if not self._services.need_store().rule_book.delete(name, self._services.clock()):
+        if not self._services.need_store().rule_book.delete(name, self._services.clock(), call.user):
             raise not_found(f'rule "{name[:64]}"')
         self._services.load_rules()
         return EmptyBody()
@@ -114,7 +114,7 @@ class RuleRoutes:
         """Newest first."""
         return RuleVersionsAnswer(
             [
-                RuleVersionAnswer(version=kept.version, made_at=kept.made_at, rule=kept.body)
+                RuleVersionAnswer(version=kept.version, made_at=kept.made_at, made_by=kept.made_by, rule=kept.body)
                 for kept in self._kept_versions(call.path["name"])
             ]
         )
@@ -125,7 +125,7 @@ class RuleRoutes:
         self._refuse_configured(name)
         for kept in self._kept_versions(name):
             if kept.version == version and kept.body is not None:
-                return self._save(kept.body)
+                return self._save(kept.body, call.user)
         raise not_found(f'version {version} of the rule "{name[:64]}"')
 
     def check(self, call: Call) -> CheckAnswer:
@@ -143,12 +143,12 @@ class RuleRoutes:
         ]
         return CheckAnswer(problems=answers(parser.problems), warnings=answers(warnings))
 
-    def _save(self, body: dict[str, Any]) -> RuleAnswer:
+    def _save(self, body: dict[str, Any], user: str) -> RuleAnswer:
         parser = self._services.rule_parser()
         rule = parser.rule(body, "Rule")
         if rule is None:
             raise HttpError(400, "The rule was not saved; it has problems.", parser.problems)
-        self._services.need_store().rule_book.put(body, self._services.clock())
+        self._services.need_store().rule_book.put(body, self._services.clock(), user)
         self._services.load_rules()
         saved = self._services.shelf.get(rule.name)
         return self._answer(saved or rule)

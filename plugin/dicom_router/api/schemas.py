@@ -60,6 +60,7 @@ class StatusAnswer(Schema):
     cursor: int | None
     database: str
     orthanc: str
+    paused_by: str
 
 
 class LastErrorAnswer(Schema):
@@ -284,10 +285,11 @@ class CheckAnswer(Schema):
 
 
 class RuleVersionAnswer(Schema):
-    """A version of a rule; `Rule` is null in the version that deleted it."""
+    """A version of a rule; `Rule` is null in the version that deleted it. `MadeBy` is empty where nobody was named."""
 
     version: int
     made_at: Time
+    made_by: str
     rule: dict[str, Any] | None
 
 
@@ -309,6 +311,7 @@ class DestinationAnswer(Schema):
     target: str
     state: Literal["Up", "Held", "Paused", "Disabled", "Waiting"]
     reason: str
+    paused_by: str
     until: Time
     counts: dict[str, int]
     oldest_waiting: Time

@@ -62,19 +62,20 @@ class StatusRoutes:
             oldest_waiting=store.history.oldest_waiting() if store else None,
             cursor=position.seq if position else None,
             database=services.database_name,
+            paused_by=store.switches.paused_by() if store else "",
             orthanc=services.orthanc_version,
         )
 
-    def pause(self, _call: Call) -> StateAnswer:
+    def pause(self, call: Call) -> StateAnswer:
         """What is on its way arrives; nothing new starts."""
-        return self._switch(paused=True)
+        return self._switch(call, paused=True)
 
-    def resume(self, _call: Call) -> StateAnswer:
+    def resume(self, call: Call) -> StateAnswer:
         """Go on."""
-        return self._switch(paused=False)
+        return self._switch(call, paused=False)
 
-    def _switch(self, *, paused: bool) -> StateAnswer:
-        self._services.need_store().switches.pause_router(paused=paused)
+    def _switch(self, call: Call, *, paused: bool) -> StateAnswer:
+        self._services.need_store().switches.pause_router(paused=paused, user=call.user)
         self._services.ring()
         return StateAnswer(state=state_of(self._services))
 

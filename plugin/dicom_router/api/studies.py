@@ -14,6 +14,7 @@ from dicom_router.orthanc_rest import OrthancError
 from dicom_router.problems import Problem, nearest
 from dicom_router.store.history import Filter
 from dicom_router.study import ResourceFacts
+from dicom_router.users import by
 
 DELIVERIES_SHOWN = 50
 DECISIONS_SHOWN = 20
@@ -72,6 +73,8 @@ class StudyRoutes:
             raise _of_orthanc(problem, study_id) from None
         if not routed.found:
             raise not_found(f"{level.lower()} {study_id[:64]}")
+        for delivery_id in routed.deliveries:
+            self._services.need_store().queue.remark(delivery_id, self._services.clock(), f"Routed {by(call.user)}")
         self._services.ring()
         return RouteAnswer(deliveries=routed.deliveries, decision=routed.verdicts)
 

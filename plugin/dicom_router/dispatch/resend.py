@@ -9,6 +9,7 @@ from dicom_router.deliveries.delivery import WAITING, Delivery, NewDelivery, Rea
 from dicom_router.store.failover import Failover
 from dicom_router.store.ledger import Ledger
 from dicom_router.store.queue import DeliveryQueue
+from dicom_router.users import by
 
 
 def _options(old: Delivery, target: str) -> str:
@@ -25,7 +26,7 @@ class Resend:
         self._ledger = ledger
         self._clock = clock
 
-    def resend(self, old: Delivery, destination: str | None, instances: str | None) -> int | None:
+    def resend(self, old: Delivery, destination: str | None, instances: str | None, user: str = "") -> int | None:
         """The ID of the new delivery; None when the same waits already. A waiting one is moved to `destination`.
 
         `instances`: "All", or "Missing" for what the destination does not have. When not said: All of what was
@@ -52,5 +53,8 @@ class Resend:
             results_of=old.results_of,
         )
         if old.status in WAITING:
-            return self._failover.move(old, new, now)
-        return self._queue.enqueue(new, now)
+            return self._failover.move(old, new, now, user)
+        made = self._queue.enqueue(new, now)
+        if made is not None:
+            self._queue.remark(made, now, f"Sent again {by(user)}")
+        return made

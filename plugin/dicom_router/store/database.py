@@ -115,10 +115,9 @@ def migrate(database: Database) -> None:
                 f"The router's database has schema {found}, this dicom-router knows {SCHEMA_VERSION}: "
                 "install the newer version again, or name another database in Router.Database."
             )
-        if found == SCHEMA_VERSION:  # nothing is written: a full disk is no reason not to begin
-            return
         for version in range(found, SCHEMA_VERSION):
             MIGRATIONS[version](database)
+        # Also when it is there already: a database that cannot be written is found out here, and is tried again.
         replace(Meta, key="schema_version", value=str(SCHEMA_VERSION))
 
 

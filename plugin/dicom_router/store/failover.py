@@ -9,6 +9,7 @@ from dicom_router.store.database import rows, scalar, session, transaction
 from dicom_router.store.queue import DeliveryQueue, next_of, to_delivery
 from dicom_router.store.queue_statements import IS_WAITING
 from dicom_router.store.schema import Delivery as Row
+from dicom_router.users import by
 
 WAITS = Row.completed_at.is_null() & (Row.status != Status.SENDING)  # in the words of its index
 
@@ -57,10 +58,10 @@ class Failover:
                 return None
             return self._queue.enqueue(new, now)
 
-    def move(self, delivery: Delivery, new: NewDelivery, now: float) -> int | None:
+    def move(self, delivery: Delivery, new: NewDelivery, now: float, user: str = "") -> int | None:
         """End a waiting delivery and make `new` instead. None when it no longer waits, or `new` waits already."""
         with transaction(self._database):
-            if not self._end(delivery, Event.MOVE, f"Moved to {new.destination} by hand", now):
+            if not self._end(delivery, Event.MOVE, f"Moved to {new.destination} {by(user)}", now):
                 return None
             return self._queue.enqueue(new, now)
 

@@ -31,6 +31,7 @@ from dicom_router.store.attempts import Attempts
 from dicom_router.store.database import for_update, free_rows, row_transaction, rows, scalar, session, transaction
 from dicom_router.store.queue_statements import IS_SENDING, IS_WAITING, WAITS_FOR_ITS_TIME
 from dicom_router.store.tallies import Tallies
+from dicom_router.users import by
 
 ROW = schema.Delivery
 FLAGS = ("renew", "ready", "cancel_asked", "untold")
@@ -306,7 +307,7 @@ class DeliveryQueue:
         if status in FINAL:
             self.tallies.entered(delivery.rule, delivery.destination, status)
 
-    def cancel(self, delivery_id: int, now: float) -> Status | None:
+    def cancel(self, delivery_id: int, now: float, user: str = "") -> Status | None:
         """Cancel a waiting delivery, or ask a sending one to end; the state it is in afterwards, None when unknown.
 
         Raises IllegalTransitionError when it has ended already.
@@ -322,7 +323,8 @@ class DeliveryQueue:
                 self.tallies.entered(row.rule, row.destination, after)
             else:
                 ROW.update(cancel_asked=True).where(ROW.id == delivery_id).execute()
-            self.tell(delivery_id, now, after, "Canceled by hand" if after is Status.CANCELED else "Cancel asked for")
+            what = "Canceled" if after is Status.CANCELED else "Cancel asked for"
+            self.tell(delivery_id, now, after, f"{what} {by(user)}")
             return after
 
     def wake_destination(self, destination: str, now: float) -> int:

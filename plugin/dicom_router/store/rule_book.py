@@ -14,12 +14,16 @@ from dicom_router.store.schema import RulePlace, RuleVersion
 
 @dataclass(frozen=True)
 class KeptRule:
-    """A rule as it was written; `body` is None in the version that deleted it. `made_at` in epoch seconds."""
+    """A rule as it was written; `body` is None in the version that deleted it. `made_at` in epoch seconds.
+
+    `made_by` is empty where the user is not known.
+    """
 
     name: str
     version: int
     made_at: float
     body: dict[str, Any] | None
+    made_by: str = ""
 
 
 class RuleBook:
@@ -51,22 +55,22 @@ class RuleBook:
             found = rows(RuleVersion.select().where(RuleVersion.name == name).order_by(RuleVersion.version.desc()))
             return [_kept(row) for row in found]
 
-    def put(self, body: Mapping[str, Any], now: float) -> KeptRule:
+    def put(self, body: Mapping[str, Any], now: float, user: str = "") -> KeptRule:
         """Add a rule at the end, or a new version of it in its place."""
         name = str(body["Name"])
         with transaction(self._database):
-            version = self._write(name, dict(body), now)
+            version = self._write(name, dict(body), now, user)
             place = RulePlace.get_or_none(RulePlace.name == name)
             last = scalar(RulePlace.select(fn.MAX(RulePlace.place))) or 0
             replace(RulePlace, name=name, version=version, place=place.place if place else last + 1)
-        return KeptRule(name, version, now, dict(body))
+        return KeptRule(name, version, now, dict(body), user)
 
-    def delete(self, name: str, now: float) -> bool:
+    def delete(self, name: str, now: float, user: str = "") -> bool:
         """Take a rule out; its versions stay. False when there is no such rule."""
         with transaction(self._database):
             if not RulePlace.delete().where(RulePlace.name == name).execute():
                 return False
-            self._write(name, None, now)
+            self._write(name, None, now, user)
             return True
 
     def order(self, names: Sequence[str]) -> bool:
@@ -79,25 +83,29 @@ class RuleBook:
                 RulePlace.update(place=place).where(RulePlace.name == name).execute()
             return True
 
-    def take_over(self, bodies: Sequence[Mapping[str, Any]], now: float, *, replace: bool) -> None:
+    def take_over(self, bodies: Sequence[Mapping[str, Any]], now: float, user: str = "", *, replace: bool) -> None:
         """Put all of these, in this order at the end; with `replace` they are all there is then. All or nothing."""
         names = [str(body["Name"]) for body in bodies]
         with transaction(self._database):
             before = [kept.name for kept in self.living()]
             for name in before:
                 if replace and name not in names:
-                    self.delete(name, now)
+                    self.delete(name, now, user)
             for body in bodies:
                 known = self.get(str(body["Name"]))
                 if known is None or known.body != dict(body):
-                    self.put(body, now)
+                    self.put(body, now, user)
             stay = [] if replace else [name for name in before if name not in names]
             self.order([*stay, *names])
 
-    def _write(self, name: str, body: dict[str, Any] | None, now: float) -> int:
+    def _write(self, name: str, body: dict[str, Any] | None, now: float, user: str) -> int:
         last = scalar(RuleVersion.select(fn.MAX(RuleVersion.version)).where(RuleVersion.name == name)) or 0
         RuleVersion.insert(
-            name=name, version=last + 1, made_at=now, body=None if body is None else json.dumps(body)
+            name=name,
+            version=last + 1,
+            made_at=now,
+            made_by=user,
+            body=None if body is None else json.dumps(body),
         ).execute()
         return int(last) + 1
 
@@ -106,4 +114,4 @@ class RuleBook:
 
 
 def _kept(row: RuleVersion) -> KeptRule:
-    return KeptRule(row.name, row.version, row.made_at, None if row.body is None else json.loads(row.body))
+    return KeptRule(row.name, row.version, row.made_at, None if row.body is None else json.loads(row.body), row.made_by)

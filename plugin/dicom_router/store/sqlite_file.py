@@ -52,16 +52,29 @@ class SqliteFile(PooledSqliteDatabase):
             if reason:
                 self.on_damage(reason)
                 raise DamagedError(reason) from problem
-            self.trouble = TROUBLES.get(_code(problem), self.trouble)
+            found = (TROUBLES.get(_code(each)) for each in _chain(problem))
+            self.trouble = next(filter(None, found), self.trouble)
+            if isinstance(problem, sqlite3.OperationalError):  # met while rows were read, where peewee looks away
+                raise peewee.OperationalError(str(problem)) from problem
             raise
 
 
 def damage(problem: BaseException) -> str:
     """What is wrong with the file, if that is what the error says."""
-    text = str(problem)
-    return text if _code(problem) in DAMAGE or text.startswith(NO_TABLE) else ""
+    for each in _chain(problem):
+        text = str(each)
+        if _code(each) in DAMAGE or text.startswith(NO_TABLE):
+            return text
+    return ""
+
+
+def _chain(problem: BaseException | None) -> Iterator[BaseException]:
+    """The error and those behind it: a transaction that SQLite ended by itself cannot be rolled back once more."""
+    while problem is not None:
+        yield problem
+        problem = problem.__context__
 
 
 def _code(problem: BaseException) -> int:
     """SQLite's primary result code; peewee's own errors have it in that of the driver."""
-    return int(getattr(getattr(problem, "orig", problem), "sqlite_errorcode", 0)) & 0xFF
+    return int(getattr(getattr(problem, "orig", problem), "sqlite_errorcode", None) or 0) & 0xFF

@@ -15,14 +15,14 @@ class Switches:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._on: set[str] = set()
+        self._on: dict[str, str] = {}  # and who switched
         self.read()
 
     def read(self) -> bool:
         """Look again. True when something has changed."""
         before = self._on
         with session(self._database):
-            self._on = {str(row.key) for row in Meta.select().where(Meta.key.startswith(ROUTER))}
+            self._on = {str(row.key): str(row.value) for row in Meta.select().where(Meta.key.startswith(ROUTER))}
         return self._on != before
 
     def router_paused(self) -> bool:
@@ -33,19 +33,23 @@ class Switches:
         """Nothing is sent to this destination."""
         return DESTINATION + name in self._on
 
-    def pause_router(self, *, paused: bool) -> None:
+    def paused_by(self, destination: str | None = None) -> str:
+        """Who paused it, or the router; empty where it is not paused or nobody was named."""
+        return self._on.get(ROUTER if destination is None else DESTINATION + destination, "")
+
+    def pause_router(self, *, paused: bool, user: str = "") -> None:
         """Pause or resume everything."""
-        self._set(ROUTER, paused)
+        self._set(ROUTER, paused, user)
 
-    def pause_destination(self, name: str, *, paused: bool) -> None:
+    def pause_destination(self, name: str, *, paused: bool, user: str = "") -> None:
         """Pause or resume one destination."""
-        self._set(DESTINATION + name, paused)
+        self._set(DESTINATION + name, paused, user)
 
-    def _set(self, key: str, on: bool) -> None:
+    def _set(self, key: str, on: bool, user: str) -> None:
         with session(self._database):
             if on:
-                replace(Meta, key=key, value="1")
-                self._on = self._on | {key}
+                replace(Meta, key=key, value=user)
+                self._on = self._on | {key: user}
             else:
                 Meta.delete().where(Meta.key == key).execute()
-                self._on = self._on - {key}
+                self._on = {other: by for other, by in self._on.items() if other != key}

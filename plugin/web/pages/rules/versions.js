@@ -37,7 +37,7 @@ export function Versions({ name }) {
           <div class="section-head">
             <h2>Version ${version.Version} ${index === 0 && html`<${Tag}>now<//>`}</h2>
             <div class="aside">
-              <${Time} at=${version.MadeAt} as="whole" />
+              <${Time} at=${version.MadeAt} as="whole" />${version.MadeBy && html`<span>by ${version.MadeBy}</span>`}
               ${index > 0 && version.Rule && html`<${Button} kind="tight" icon="retry" onClick=${() => goBack(version)}>Go back to this<//>`}
             </div>
           </div>
