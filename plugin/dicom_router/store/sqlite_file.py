@@ -36,7 +36,8 @@ class SqliteFile(PooledSqliteDatabase):
     def try_to_write(self) -> None:
         """Something without a meaning; the trouble is over once it is written. Raises what SQLite does."""
         with self.watched(), self.connection_context(), self.atomic("IMMEDIATE"):
-            self.execute_sql("INSERT OR REPLACE INTO meta (key, value) VALUES ('written', hex(randomblob(8)))")  # type: ignore[no-untyped-call]
+            run: Callable[[str], object] = self.execute_sql
+            run("INSERT OR REPLACE INTO meta (key, value) VALUES ('written', hex(randomblob(8)))")
         self.trouble = ""
 
     @contextmanager
