@@ -44,6 +44,8 @@ def used(path: Path) -> tuple[Store, int]:
     waiting = enqueued(store)
     store.journal.move(LATER)
     write_copy(store)
+    assert store.file is not None
+    store.file.close_all()  # as at the end of the process
     return store, waiting
 
 

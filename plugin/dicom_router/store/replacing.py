@@ -95,7 +95,7 @@ def _make(fresh: Path) -> None:
         create_schema(database)
         version = (str(SCHEMA_VERSION),)
         database.execute_sql("INSERT INTO meta (key, value) VALUES ('schema_version', ?)", version)  # type: ignore[no-untyped-call]
-    database.close_all()
+    database.close_all()  # type: ignore[no-untyped-call]
 
 
 def _report(saved: Salvaged, copy: RescueCopy | None, reason: str, aside: str, now: float) -> DamageReport:

@@ -42,7 +42,7 @@ def open_sqlite(path: Path) -> SqliteFile:
             migrate(database)
             _check(database, whole=path.stat().st_size <= WHOLE_CHECK_BYTES)
     except DamagedError as problem:
-        database.close_all()  # SQLite removes its log by name when the last connection closes: before it is another's
+        database.close_all()  # type: ignore[no-untyped-call]  # SQLite removes its log by name with the last connection
         raise DamageError(f"{place}: {problem}.", str(problem)) from problem
     except peewee.OperationalError as problem:
         remedy = database.trouble or str(problem)
