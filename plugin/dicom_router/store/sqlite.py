@@ -35,21 +35,24 @@ def open_sqlite(path: Path) -> SqliteFile:
             "busy_timeout": 10_000,
         },
     )
-    place = f"The router's database {path} cannot be used"
     try:
         database.bind(TABLES)
         with session(database):
             migrate(database)
             _check(database, whole=path.stat().st_size <= WHOLE_CHECK_BYTES)
-    except DamagedError as problem:
-        database.close_all()  # type: ignore[no-untyped-call]  # SQLite removes its log by name with the last connection
-        raise DamageError(f"{place}: {problem}.", str(problem)) from problem
-    except peewee.OperationalError as problem:
-        remedy = database.trouble or str(problem)
-        raise UnreachableError(f"{place}: {remedy}. Routing begins by itself once it can.") from problem
     except peewee.DatabaseError as problem:
-        raise StoreError(f"{place}: {problem}.") from problem
+        # SQLite removes its log by name when the last connection closes: before it is another's.
+        database.close_all()  # type: ignore[no-untyped-call]
+        raise _store_error(f"The router's database {path} cannot be used", problem, database.trouble) from problem
     return database
+
+
+def _store_error(place: str, problem: peewee.DatabaseError, trouble: str) -> StoreError:
+    if isinstance(problem, DamagedError):
+        return DamageError(f"{place}: {problem}.", str(problem))
+    if isinstance(problem, peewee.OperationalError):
+        return UnreachableError(f"{place}: {trouble or problem}. Routing begins by itself once it can.")
+    return StoreError(f"{place}: {problem}.")
 
 
 def _check(database: SqliteFile, *, whole: bool) -> None:
