@@ -125,7 +125,7 @@ def write_page(parts: dict[str, Any]) -> None:
     """Put the tables between their marks."""
     text = PAGE.read_text()
     for name, told in parts.items():
-        begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+        begin, end = f"[//]: # ({name})\n", f"[//]: # (end of {name})"
         if begin not in text:
             sys.exit(f"docs/performance.md has no place for {name}")
         head, rest = text.split(begin, 1)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support.disks import fill, small_disk, unwritable
+from support.disks import fill, may_mount, small_disk, unwritable
 from support.router import Router
 from support.scripted_scp import ScriptedScp
 from support.starting import StartRouter, StartScp
@@ -21,6 +21,8 @@ ENOUGH_STUDIES = 40  # SQLite's log may have room of its own, at first
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
+    if not may_mount(tmp_path):
+        pytest.skip("Whoever runs this may not mount a file system; what a full disk does was not looked at.")
     with small_disk(tmp_path / "disk", megabytes=8) as folder:
         yield folder
 
@@ -75,16 +77,6 @@ def test_a_full_disk_is_told_and_all_is_routed_once_there_is_room(
     ballast.unlink()
     assert_all_arrives(router, pacs, uids)
     wait_until(lambda: "the router's database can be written again" in router.log(), 30, "the log says that too")
-
-
-def test_a_database_that_is_read_only_is_told_and_all_is_routed_once_it_can_be_written(
-    pair: tuple[Router, ScriptedScp], disk: Path, tmp_path: Path
-) -> None:
-    router, pacs = pair
-    with unwritable(disk / "router.db"):
-        uids = receive_until_told(router, tmp_path / "read-only", "it is read-only")
-        wait_until(lambda: "the router's database: it is read-only" in router.log(), 30, "the log says so")
-    assert_all_arrives(router, pacs, uids)
 
 
 def test_a_start_with_a_read_only_database_goes_on_by_itself_once_it_can_be_written(

@@ -75,6 +75,12 @@ def test_a_change_needs_the_type_of_json(client: Client, method: str, path: str,
     assert client.call(method, path, {}, headers=headers)[0] == 415
 
 
+def test_a_part_of_a_form_changes_nothing(client: Client) -> None:
+    headers = {"content-type": "application/json", "content-disposition": 'form-data; name="a"; filename="blob"'}
+    assert client.call("POST", "/pause", {}, headers=headers)[0] == 415
+    assert client.get("/status")["State"] == "Running"
+
+
 @pytest.mark.parametrize("content_type", ["application/json", "Application/JSON; charset=utf-8", " application/json "])
 def test_the_type_of_json_may_say_more(client: Client, content_type: str) -> None:
     assert client.call("POST", "/pause", {}, headers={"content-type": content_type})[0] == 200

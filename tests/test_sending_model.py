@@ -217,7 +217,7 @@ class SendingMachine(RuleBasedStateMachine):
         known = here.store.ledger.accepted(delivery.study_id, ARCHIVE)
         pending = [each for each in instances if each.digest not in known]
         sending = Sending(delivery, self.now + LEASE_SECONDS, len(instances), pending, len(instances) - len(pending))
-        here.store.queue.listed(delivery, len(instances), 0)
+        here.store.queue.listed(delivery, len(instances), 0, "")
         here.sendings.append(sending)
 
     @rule(owner=st.sampled_from(OWNERS), submitted=st.booleans())

@@ -12,6 +12,18 @@ def _as_root(*command: str) -> None:
     subprocess.run([*([] if os.geteuid() == 0 else ["sudo", "-n"]), *command], check=True, capture_output=True)
 
 
+def may_mount(folder: Path) -> bool:
+    """Whether `small_disk` and `unwritable` work for whoever runs this."""
+    try:
+        with small_disk(folder / "trial", megabytes=1) as disk:
+            file = disk / "file"
+            file.touch()
+            with unwritable(file):
+                return True
+    except (OSError, subprocess.CalledProcessError):
+        return False
+
+
 @contextmanager
 def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
     """A file system of that size at `folder`, for as long as the block lasts."""

@@ -122,6 +122,9 @@ class Api:
 
 def _guard(request: Request) -> None:
     """A page of another origin cannot send this type unasked; Orthanc has no other guard (its Book, Security)."""
+    # Orthanc hands on each part of a form with the part's own headers (HttpServer.cpp, multipart/form-data).
+    if "content-disposition" in request.headers:
+        raise HttpError(415, "A change cannot be a part of a form.")
     content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if content_type != "application/json":
         raise HttpError(415, "A change needs the header Content-Type: application/json.")
