@@ -14,12 +14,14 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from builders import NOW, configured, emptied
+from dicom_router.explanation import sentences
 from dicom_router.filing.template import parse_template
 from dicom_router.orthanc_rest import OrthancRest
 from dicom_router.rules.attributes import base_keys
 from dicom_router.rules.decision import decide
 from dicom_router.rules.facts import TagFacts
 from dicom_router.rules.keys import parse_key
+from dicom_router.store.journal import StoredDecision
 from dicom_router.store.store import Store
 from dicom_router.study import ResourceFacts
 from fakes.orthanc import FakeOrthanc
@@ -152,6 +154,12 @@ PATH = "{PatientID}/{PatientName}/{StudyDate}-{AccessionNumber}/{Modality} {Seri
 TEMPLATE = parse_template(PATH, one_file=False)
 
 
+PARTS = [("PatientID", 0x00100020), ("PatientName", 0x00100010), ("StudyDate", 0x00080020), ("Modality", 0x00080060)]
+PARTS += [("AccessionNumber", 0x00080050), ("SeriesDescription", 0x0008103E), ("PatientAge", 0x00101010)]
+BASE_KEYS = [key for name in KEYS for key in base_keys(parse_key(name))]
+COMPILED = configured({"Destinations": {"ARCHIVE": {"Modality": "ARCHIVE"}}, "Rules": RULES}).rules
+
+
 class Orthanc(FakeOrthanc):
     """Tells every file of a series too, and raw values."""
 
@@ -165,7 +173,7 @@ class Orthanc(FakeOrthanc):
         return b"\xff\xfe\0\x01raw"
 
 
-def without_keywords(orthanc: Orthanc) -> None:
+def without_keywords(orthanc: FakeOrthanc) -> None:
     """A file tells its tags by number only."""
     for each in orthanc.instances.values():
         each.tags = {name: value for name, value in each.tags.items() if "," in name}
@@ -177,51 +185,66 @@ def client(store: Store) -> Client:
     return Client(store, configured(section), orthanc=cast(Any, Orthanc()))
 
 
-NOTHING: list[tuple[dict[str, Any], dict[str, str]]] = [({}, {})]
-HUGE = [
+Told = list[tuple[dict[str, Any], dict[str, str]]]
+NOTHING: Told = [({}, {})]
+HUGE: Told = [
     ({"PatientID": "a" * 70_000, "PatientName": "\0" * 500, "0009,1001": None}, {"RemoteIP": "\\", "RemoteAET": ""})
 ]
 
 
-def test_no_tags_make_routing_history_or_names_raise(client: Client) -> None:
+STUDIES = st.lists(st.tuples(INSTANCES, TOLD), min_size=1, max_size=3)
+
+
+def receive(orthanc: FakeOrthanc, instances: Told, *, no_patient: bool) -> None:
+    """The fake holds these and nothing else."""
+    for held in (orthanc.instances, orthanc.study_tags, orthanc.series_tags):
+        held.clear()
+    for number, (tags, metadata) in enumerate(instances):
+        orthanc.receive("s", series=f"a{number % 2}", tags=tags, metadata=metadata)
+    if no_patient:
+        orthanc.study_tags["s"] = {"StudyInstanceUID": ""}
+    without_keywords(orthanc)
+
+
+@settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
+@given(STUDIES, st.booleans())
+@example(NOTHING, False)
+@example(HUGE, True)
+def test_no_tags_make_facts_rules_explanations_or_names_raise(instances: Told, no_patient: bool) -> None:
+    orthanc = Orthanc()
+    receive(orthanc, instances, no_patient=no_patient)
+    facts = ResourceFacts(cast(OrthancRest, orthanc), "s")
+    found = [value for key in BASE_KEYS for side in (facts, facts.every()) for value in side.values(key)]
+    assert all(each is None or isinstance(each, str) for each in found)
+
+    decision = decide(COMPILED, facts, datetime.fromtimestamp(NOW, UTC))
+    verdicts = json.loads(json.dumps([verdict.to_json() for verdict in decision.verdicts]))
+    assert [each["Rule"] for each in verdicts] == [rule["Name"] for rule in RULES]
+    assert sentences([StoredDecision(1, NOW, "Study", "s", "StableStudy", verdicts)])
+
+    place = TEMPLATE.place({tag: next((v for v in facts.values(parse_key(name)) if v), "") for name, tag in PARTS})
+    assert all(step not in {"", ".", ".."} and "/" not in step for step in (*place.folders, place.file_name()))
+
+
+def test_no_tags_make_routing_or_history_raise(client: Client) -> None:
+    """A tenth as many: each writes to the database."""
     store = client.store
     assert store is not None
-    keys = [key for name in KEYS for key in base_keys(parse_key(name))]
 
-    @settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
-    @given(st.lists(st.tuples(INSTANCES, TOLD), min_size=1, max_size=3), st.booleans())
+    @settings(max_examples=max(1, EXAMPLES // 10), suppress_health_check=list(HealthCheck))
+    @given(STUDIES, st.booleans())
     @example(NOTHING, False)
     @example(HUGE, True)
-    def check(instances: list[tuple[dict[str, Any], dict[str, str]]], no_patient: bool) -> None:
+    def check(instances: Told, no_patient: bool) -> None:
         emptied(store.database)
-        orthanc = client.orthanc
-        for held in (orthanc.instances, orthanc.study_tags, orthanc.series_tags):
-            held.clear()
-        for number, (tags, metadata) in enumerate(instances):
-            orthanc.receive("s", series=f"a{number % 2}", tags=tags, metadata=metadata)
-        if no_patient:
-            orthanc.study_tags["s"] = {"StudyInstanceUID": ""}
-        without_keywords(cast(Orthanc, orthanc))
-
-        facts = ResourceFacts(cast(OrthancRest, orthanc), "s")
-        found = [value for key in keys for side in (facts, facts.every()) for value in side.values(key)]
-        assert all(each is None or isinstance(each, str) for each in found)
-
-        routing = make_routing(store, orthanc, client.settings, lambda: NOW)
-        routing.look_at("s", "StableStudy", None)
+        receive(client.orthanc, instances, no_patient=no_patient)
+        make_routing(store, client.orthanc, client.settings, lambda: NOW).look_at("s", "StableStudy", None)
         told = client.get("/studies/s/explain")
         assert [each["Rule"] for each in told["Now"]] == [rule["Name"] for rule in RULES]
         client.get("/history", study="s")
         client.get("/history", q=str(instances[0][0].get("PatientName", "x"))[:200])
 
-        place = TEMPLATE.place({tag: next((v for v in facts.values(parse_key(name)) if v), "") for name, tag in PARTS})
-        assert all(step not in {"", ".", ".."} and "/" not in step for step in (*place.folders, place.file_name()))
-
     check()
-
-
-PARTS = [("PatientID", 0x00100020), ("PatientName", 0x00100010), ("StudyDate", 0x00080020), ("Modality", 0x00080060)]
-PARTS += [("AccessionNumber", 0x00080050), ("SeriesDescription", 0x0008103E), ("PatientAge", 0x00101010)]
 
 
 @settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
@@ -231,6 +254,5 @@ PARTS += [("AccessionNumber", 0x00080050), ("SeriesDescription", 0x0008103E), ("
     )
 )
 def test_no_tags_of_a_preview_make_rules_raise(tags: dict[str, object]) -> None:
-    rules = configured({"Destinations": {"ARCHIVE": {"Modality": "ARCHIVE"}}, "Rules": RULES}).rules
-    decision = decide(rules, TagFacts(tags), datetime.fromtimestamp(NOW, UTC))
+    decision = decide(COMPILED, TagFacts(tags), datetime.fromtimestamp(NOW, UTC))
     json.dumps([verdict.to_json() for verdict in decision.verdicts])
