@@ -405,6 +405,34 @@ def test_stopping_gives_back_what_hangs_and_the_next_start_sends_only_the_rest(w
     assert sorted(each for each in world.stored("A") if each in sent) == sorted(sent)
 
 
+def test_what_is_under_way_is_not_completed_by_a_stop_in_which_orthanc_answers_nothing_about_its_jobs(
+    world: World,
+) -> None:
+    """Several deliveries at once: the first whose job is not known must not hide the others."""
+    studies = {name: world.study(name, 20) for name in ("s", "t", "u")}
+    world.study("first", 1)
+    world.start()
+    for name in ("A", "B"):
+        world.becomes(world.send("first", name), Status.COMPLETED)
+    for name in ("A", "B"):
+        world.transport.peer(name).hangs_after = 2
+    deliveries = [world.send(study, to) for study, to in (("s", "A"), ("t", "B"), ("u", "A"))]
+    world.wait(lambda: world.transport.running("A") > 0 and world.transport.running("B") > 0, "both hang")
+    world.transport.deaf = True
+    world.stop()
+    assert [found(world.store, delivery).status for delivery in deliveries] == [Status.SCHEDULED] * 3
+    world.transport.deaf = False
+    for name in ("A", "B"):
+        world.transport.peer(name).hangs_after = None
+    world.restart()
+    for delivery in deliveries:
+        world.becomes(delivery, Status.COMPLETED)
+        told = found(world.store, delivery)
+        assert told.instances_sent == told.instances_count == 20
+    assert set(studies["s"] + studies["u"]) <= set(world.stored("A"))
+    assert set(studies["t"]) <= set(world.stored("B"))
+
+
 def test_stopping_is_quick_in_every_state_and_leaves_no_thread(world: World) -> None:
     for study, hangs_after in (("s", None), ("t", 0)):
         world.study(study)

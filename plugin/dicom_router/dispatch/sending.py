@@ -151,6 +151,7 @@ class Sending:
         """The router stops: of the chunks under way, what is known to have been accepted counts."""
         for chunk in self.chunks:
             self._accepted(chunk.instances[: chunk.accepted])
+            self.give_back(chunk.instances[chunk.accepted :])
         self.chunks.clear()
 
     def chunk_stopped(self, chunk: Chunk, accepted: int) -> None:
@@ -211,7 +212,7 @@ class Sending:
             return self.ending
         if self.set_aside:
             return self.set_aside[-1][1]
-        return None
+        return Reason.QUEUED if self.pending else None
 
     def missing(self, instances: Sequence[Instance]) -> bool:
         """The destination does not have these. True when they are sent once more, False when that was done already."""

@@ -180,8 +180,9 @@ class UnderWay:
 
     def pause(self) -> bool:
         """The router stops: pause every job, and note how far it came. False when Orthanc does not answer any more."""
-        for sending in self._active:
+        for sending in self._active:  # all of them, before anything is asked
             sending.ending = sending.ending or Reason.QUEUED
+        for sending in self._active:
             for chunk in [chunk for chunk in sending.chunks if chunk.job_id]:
                 report = self._transport.pause(chunk.job_id, len(chunk.instances))
                 if report is None:
