@@ -63,7 +63,7 @@ def over_studies(orthanc: Orthanc, folder: Path, studies: int, settled: Callable
             ]
             sent = send(files, orthanc.node)
             assert len(sent.acknowledged) == len(files), sent.error
-            wait_until(lambda: settled(count), PATIENCE_SECONDS, f"{count} studies have settled", LOOK_SECONDS)  # noqa: B023
+            wait_until(lambda: settled(count), PATIENCE_SECONDS, f"{count} studies have settled", every=LOOK_SECONDS)  # noqa: B023
             samples.append(sample(orthanc, count))
             print(samples[-1], flush=True)
     finally:

@@ -136,7 +136,7 @@ def destination_renamed(world: World, chance: Random) -> None:
     """Its entry disappears from the configuration while it is owed something, and comes back."""
     world.scp.stop_listening()
     world.send(world.make(size(chance)))
-    wait_until(lambda: owed_to_far(world), OWED_SECONDS, f"something is owed to {FAR}", LOOK_SECONDS)
+    wait_until(lambda: owed_to_far(world), OWED_SECONDS, f"something is owed to {FAR}", every=LOOK_SECONDS)
     pause(chance, 2.0)
     config = world.router.config
     entry, option = config["DicomModalities"].pop(FAR), config["Router"]["Destinations"].pop(FAR)
