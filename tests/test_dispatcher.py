@@ -43,6 +43,7 @@ class World:
         self.associations = 0  # that the Send of all deliveries asks for, where it does
         self.later = 0.0  # the clock is ahead by so many seconds
         self.closed: set[str] = set()  # destinations whose window is closed
+        self.listings = Listings(time.monotonic)
         self.log: list[str] = []
         self.dispatcher: Dispatcher | None = None
 
@@ -57,7 +58,7 @@ class World:
             window=self._window,
             closed=lambda: None,
             log=self.log.append,
-            listings=Listings(time.monotonic),
+            listings=self.listings,
             clock=self.clock,
         )
         self.dispatcher = Dispatcher(
@@ -578,6 +579,23 @@ def test_a_database_that_goes_away_at_any_step_loses_nothing(
     assert sorted(world.stored("A")) == sorted(sent)
     assert len(world.store.ledger.accepted("s", "A")) == 250
     assert world.store.ledger.open_chunks() == []
+
+
+@pytest.mark.parametrize("method", ["accepted", "refused"])
+def test_a_database_that_goes_away_loses_nothing_of_what_was_just_listed(
+    world: World, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher_module, "DATABASE_RETRY_SECONDS", 0.02)
+    world.study("before")
+    sent = world.study("s")
+    world.start()
+    world.becomes(world.send("before"), Status.COMPLETED)
+    world.listings.keep("Study", "s", list_instances(cast(OrthancRest, world.orthanc), "Study", "s"))
+    failing = Failing(getattr(world.store.ledger, method), 2)
+    monkeypatch.setattr(world.store.ledger, method, failing)
+    world.becomes(world.send("s"), Status.COMPLETED)
+    assert not failing.left
+    assert sorted(each for each in world.stored("A") if each in sent) == sorted(sent)
 
 
 def test_a_lost_database_is_told_once_and_so_is_its_return(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -136,7 +136,7 @@ class Sender:
     def _list(self, sending: Sending, now: float) -> None:
         listed = just_listed(sending.delivery, now, self._outside.listings)
         if listed is not None and sending.destination.name in self.peers:
-            self._listed(sending, listed)
+            self._workers.post(partial(self._listed, sending, listed))  # which is done again if the database goes away
         else:
             self._workers.start(partial(self._ask_orthanc, sending, now), partial(self._listed, sending))
 
