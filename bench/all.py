@@ -52,7 +52,7 @@ PARTS = (
     ),
     Part(
         "small-images",
-        lambda: sending.measure(3000, 128, [8, 16], ["LINK", "FAST"], 1),
+        lambda: sending.measure(1000, 128, [8, 16], ["LINK", "FAST"], 1),
         lambda: sending.measure(200, 128, [8], ["FAST"], 1),
     ),
     Part("scripts", lambda: scripts.measure(200), lambda: scripts.measure(30)),
