@@ -47,7 +47,7 @@ FAR = ["NAGLE", "LINK"]
 PARTS = (
     Part(
         "sending",
-        lambda: sending.measure(300, 512, [1, 2, 4, 8, 16], FAR, 1) + sending.measure(1000, 512, [8], ["FAST"], 5),
+        lambda: sending.measure(200, 512, [1, 2, 4, 8, 16], FAR, 1) + sending.measure(1000, 512, [8], ["FAST"], 5),
         lambda: sending.measure(80, 512, [8], ["LINK", "FAST"], 1),
     ),
     Part(
