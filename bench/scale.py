@@ -55,8 +55,8 @@ def _postgresql(count: int) -> dict[str, Any]:
         fill(store, ONE_BY_ONE)
         copy(store, max(2, count // ONE_BY_ONE))
         store.database.execute_sql(  # type: ignore[no-untyped-call] - most of them have ended
-            "UPDATE delivery SET status = CASE WHEN mod(id, 20) = 1 THEN 'Failed' ELSE 'Completed' END, "
-            "completed_at = due_at WHERE mod(id, 10) > 0"
+            "UPDATE delivery SET status = CASE WHEN mod(id, 20) = 2 THEN 'Failed' ELSE 'Completed' END, "
+            "completed_at = due_at WHERE mod(id, 10) <> 1"
         )
         store.database.execute_sql("ANALYZE")  # type: ignore[no-untyped-call] - as autovacuum does after a while
         size = store.database.execute_sql("SELECT pg_total_relation_size('delivery')").fetchone()[0]  # type: ignore[no-untyped-call]
