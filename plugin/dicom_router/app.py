@@ -222,7 +222,7 @@ class Router:
         self._stop_routing()
         store, self._services.store = self._services.store, None
         if store is not None and store.file is not None:
-            store.file.close_all()  # type: ignore[no-untyped-call]  # else SQLite would remove the log of the fresh one at their end
+            store.file.close_all()  # else SQLite would remove the log of the fresh one at their end
         return self._open_again(told)
 
     def _learn_queries(self, rest: HttpRest | SdkRest) -> None:

@@ -43,7 +43,7 @@ class Postgres(PooledPostgresqlDatabase):
         settings = " ".join(f"-c {name}={value}" for name, value in SETTINGS.items())
         options["options"] = f"{settings} {options.get('options', '')}".strip()
         given = {"host": address.host, "port": address.port, "user": address.user, "password": address.password}
-        super().__init__(  # type: ignore[no-untyped-call]
+        super().__init__(
             address.name,
             max_connections=MOST_CONNECTIONS,
             stale_timeout=STALE_SECONDS,
@@ -58,7 +58,7 @@ class Postgres(PooledPostgresqlDatabase):
     def connect(self, reuse_if_open: bool = False) -> bool:
         """A connection for this thread. Raises the errors of LOST."""
         try:
-            return bool(super().connect(reuse_if_open))  # type: ignore[no-untyped-call]
+            return bool(super().connect(reuse_if_open))
         except MaxConnectionsExceeded as problem:
             raise peewee.OperationalError("All connections of the pool are in use.") from problem
 
@@ -86,10 +86,10 @@ def open_postgres(address: PostgresAddress) -> Postgres:
             _check_encoding(database, address)
             migrate(database)
     except LOST as problem:
-        database.close_all()  # type: ignore[no-untyped-call]
+        database.close_all()
         raise UnreachableError(_cannot_be_used(address, problem)) from None
     except peewee.PeeweeException as problem:
-        database.close_all()  # type: ignore[no-untyped-call]
+        database.close_all()
         raise StoreError(_cannot_be_used(address, problem)) from None
     return database
 
@@ -100,7 +100,7 @@ def _cannot_be_used(address: PostgresAddress, problem: Exception) -> str:
 
 
 def _check_encoding(database: Postgres, address: PostgresAddress) -> None:
-    encoding = database.execute_sql("SHOW server_encoding").fetchone()[0]  # type: ignore[no-untyped-call]
+    encoding = database.execute_sql("SHOW server_encoding").fetchone()[0]
     if encoding != "UTF8":
         raise StoreError(
             f"The router's database, {address}, has the encoding {encoding}, which cannot hold every patient's name: "

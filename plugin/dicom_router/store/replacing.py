@@ -94,8 +94,8 @@ def _make(fresh: Path) -> None:
     with row_transaction(database):
         create_schema(database)
         version = (str(SCHEMA_VERSION),)
-        database.execute_sql("INSERT INTO meta (key, value) VALUES ('schema_version', ?)", version)  # type: ignore[no-untyped-call]
-    database.close_all()  # type: ignore[no-untyped-call]
+        database.execute_sql("INSERT INTO meta (key, value) VALUES ('schema_version', ?)", version)
+    database.close_all()
 
 
 def _report(saved: Salvaged, copy: RescueCopy | None, reason: str, aside: str, now: float) -> DamageReport:

@@ -42,7 +42,7 @@ def open_sqlite(path: Path) -> SqliteFile:
             _check(database, whole=path.stat().st_size <= WHOLE_CHECK_BYTES)
     except peewee.DatabaseError as problem:
         # SQLite removes its log by name when the last connection closes: before it is another's.
-        database.close_all()  # type: ignore[no-untyped-call]
+        database.close_all()
         raise _store_error(f"The router's database {path} cannot be used", problem, database.trouble) from problem
     return database
 
@@ -64,6 +64,6 @@ def _check(database: SqliteFile, *, whole: bool) -> None:
         raise DamagedError(f"the table {missing[0]} is missing")
     looked_through = [""] if whole else [f"('{name}')" for name in names if name not in LARGE]
     for what in looked_through:
-        told = [str(text) for (text,) in rows(database.execute_sql(f"PRAGMA quick_check{what}"))]  # type: ignore[no-untyped-call]
+        told = [str(text) for (text,) in rows(database.execute_sql(f"PRAGMA quick_check{what}"))]
         if told != ["ok"]:
             raise DamagedError(told[0].splitlines()[-1])

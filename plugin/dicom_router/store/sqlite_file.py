@@ -29,7 +29,7 @@ class SqliteFile(PooledSqliteDatabase):
     """`on_damage` hears of damage once it is met; `trouble` says why the file cannot be written just now."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)  # type: ignore[no-untyped-call]
+        super().__init__(*arguments, **named)
         self.on_damage: Callable[[str], None] = lambda _reason: None
         self.trouble = ""
 
