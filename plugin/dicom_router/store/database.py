@@ -52,10 +52,15 @@ def scalar(query: Any) -> Any:
 
 def replace(model: type[Model], **values: object) -> None:
     """Write a row, over the one with the same key."""
+    replacing(model, **values).execute()
+
+
+def replacing(model: type[Model], **values: object) -> Any:
+    """The statement of `replace`."""
     meta: Any = model._meta
     key = {field.name: field for field in meta.get_primary_keys()}
     others = [meta.fields[name] for name in values if name not in key]
-    model.insert(**values).on_conflict(conflict_target=list(key.values()), preserve=others).execute()
+    return model.insert(**values).on_conflict(conflict_target=list(key.values()), preserve=others)
 
 
 @contextmanager
@@ -109,7 +114,7 @@ def migrate(database: Database) -> None:
     """Bring an open, bound database to SCHEMA_VERSION in one transaction. Raises NewerSchemaError, DamagedError."""
     with transaction(database):
         _refuse_remains(database)
-        found = _version() if database.table_exists("meta") else 0
+        found = _version(database) if database.table_exists("meta") else 0
         if found > SCHEMA_VERSION:
             raise NewerSchemaError(
                 f"The router's database has schema {found}, this dicom-router knows {SCHEMA_VERSION}: "
@@ -118,7 +123,7 @@ def migrate(database: Database) -> None:
         for version in range(found, SCHEMA_VERSION):
             MIGRATIONS[version](database)
         # Also when it is there already: a database that cannot be written is found out here, and is tried again.
-        replace(Meta, key="schema_version", value=str(SCHEMA_VERSION))
+        replacing(Meta, key="schema_version", value=str(SCHEMA_VERSION)).execute(database)
 
 
 def _refuse_remains(database: Database) -> None:
@@ -130,9 +135,8 @@ def _refuse_remains(database: Database) -> None:
             raise DamagedError(f"the table {missing[0]} is missing")
 
 
-def _version() -> int:
-    row = Meta.get_or_none(Meta.key == "schema_version")
-    text = row.value if row else "0"
+def _version(database: Database) -> int:
+    text = Meta.select(Meta.value).where(Meta.key == "schema_version").scalar(database) or "0"
     if not text.isdigit():
         raise StoreError(f'The router\'s database says that its schema is "{text}"; it was made by something else.')
     return int(text)
