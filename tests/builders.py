@@ -15,6 +15,7 @@ from dicom_router.destination import Destination
 from dicom_router.store import schema
 from dicom_router.store.database import transaction
 from dicom_router.store.store import Store
+from dicom_router.store.tallies import RECOUNT
 
 NOW = 1_795_000_000.0  # an hour of November 2026
 ARCHIVE = "ARCHIVE"
@@ -137,6 +138,8 @@ def fill(store: Store, first: int, count: int, status: Status = Status.SCHEDULED
     with transaction(store.database):
         made = made.replace("?", str(store.database.param))
         store.database.execute_sql(made, (first, first + count, *values.values(), NOW, NOW, *empty))
+        for statement in RECOUNT:
+            store.database.execute_sql(statement)
 
 
 def _nothing(column: str) -> object:

@@ -13,6 +13,7 @@ from builders import NOW, claimed, enqueued, fill, found, instance
 from dicom_router.deliveries.delivery import Status
 from dicom_router.store import replacing
 from dicom_router.store.database import LOST, StoreError, UnreachableError, session
+from dicom_router.store.history import Filter
 from dicom_router.store.journal import Position
 from dicom_router.store.rescue_copy import rescue_place
 from dicom_router.store.schema import Delivery
@@ -129,6 +130,7 @@ def test_what_is_owed_goes_on_where_only_the_past_is_damaged(path: Path) -> None
     told = store.damage_told()
     assert "nothing is to be backfilled" in told
     assert "its 2 open deliveries" in told
+    assert store.history.page(Filter(), 100, None)[2] == len(store.history.ids(Filter())) == 2
     assert enqueued(store, "new") > attempted.id
 
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Reading the deliveries: filters, pages, counts, and what is forgotten."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from builders import (
     claimed,
     ended,
     enqueued,
+    fill,
     found,
     instance,
     new_delivery,
@@ -23,6 +26,7 @@ from dicom_router.store import schema
 from dicom_router.store.database import session
 from dicom_router.store.history import Filter
 from dicom_router.store.journal import NewDecision
+from dicom_router.store.sqlite import open_sqlite
 from dicom_router.store.store import Store
 
 
@@ -216,6 +220,55 @@ def test_what_ended_long_ago_is_forgotten_with_its_story(store: Store) -> None:
     assert store.history.timeline(old.id) == store.history.attempts(old.id) == store.history.refusals(old.id) == []
     assert [each.made_at for each in store.journal.decisions("old")] == [NOW + 50]
     assert store.history.prune(NOW + 10) == 0
+
+
+@pytest.mark.parametrize("forgotten", [0, 1, 3, 5])
+def test_the_counts_are_right_whoever_made_and_whoever_forgot_the_deliveries(
+    open_store: Callable[[str], Store], forgotten: int
+) -> None:
+    here, there = open_store("here"), open_store("there")
+    for number, status in enumerate([Status.FAILED, Status.COMPLETED, Status.CANCELED, Status.WARNING]):
+        ended(here, status, f"here {number}", at=NOW + number)
+        ended(there, status, f"there {number}", rule="night", destination="WORKSTATION", at=NOW + number)
+    claimed(there, "is being sent", rule="night", at=NOW + 9)
+    enqueued(here, "waits", at=NOW + 9)
+    if forgotten:
+        here.history.prune(NOW + 1, limit=forgotten)
+        there.history.prune(NOW + 1, limit=1)
+    for rule in (None, "all CT", "night", "unknown"):
+        for destination in (None, ARCHIVE, "WORKSTATION"):
+            for statuses in (None, ["Completed", "Failed"], ["Scheduled"], ["Sending", "Warning"], list(Status)):
+                ids(there, rule=rule, destination=destination, statuses=statuses)
+    assert sum(here.history.counts().values()) == len(ids(here))
+    assert sum(here.history.counts("WORKSTATION").values()) == len(ids(here, destination="WORKSTATION"))
+    assert all(number > 0 for store in (here, there) for *_, number in store.tallies.deliveries())
+
+
+def test_a_long_past_costs_the_counts_and_the_first_page_nothing(tmp_path: Path) -> None:
+    """Whatever has ended was counted before. SQLite tells how many instructions a query takes."""
+    store = Store(open_sqlite(tmp_path / "long.db"), "here", lambda: NOW)
+    works: list[Callable[[], object]] = [
+        lambda: store.history.page(Filter(), 5, None),
+        lambda: store.history.page(Filter(statuses=["Completed"], destination=ARCHIVE), 5, None),
+        store.history.counts,
+    ]
+    fill(store, 0, 200, Status.COMPLETED)
+    before = [instructions(store, work) for work in works]
+    fill(store, 1000, 5000, Status.COMPLETED)
+    assert store.history.page(Filter(), 5, None)[2] == 5200
+    assert [instructions(store, work) for work in works] == before
+    store.database.close()
+
+
+def instructions(store: Store, work: Callable[[], object]) -> int:
+    """How many of SQLite's instructions some work takes."""
+    taken: list[None] = []
+    with session(store.database):
+        connection = store.database.connection()
+        connection.set_progress_handler(lambda: taken.append(None), 1)
+        work()
+        connection.set_progress_handler(None, 1)
+    return len(taken)
 
 
 def test_forgetting_goes_in_small_steps(store: Store) -> None:

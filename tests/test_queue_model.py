@@ -16,7 +16,7 @@ from hypothesis.stateful import (
 )
 from peewee import Database
 
-from builders import BROKEN, BUSY, NOT_UNDERSTOOD, NOW, emptied, new_delivery, take_over
+from builders import ARCHIVE, BROKEN, BUSY, NOT_UNDERSTOOD, NOW, emptied, new_delivery, take_over
 from conftest import OpenDatabase
 from dicom_router.deliveries.delivery import (
     LAST_URGENT_RANK,
@@ -27,6 +27,7 @@ from dicom_router.deliveries.delivery import (
     Status,
 )
 from dicom_router.store import schema
+from dicom_router.store.history import Filter
 from dicom_router.store.store import Store
 
 OWNERS = ("here", "there")
@@ -303,6 +304,14 @@ class QueueMachine(RuleBasedStateMachine):
             for _, destination, status, number in store.tallies.deliveries()
         }
         assert told == dict(self.entered)
+
+    @invariant()
+    def the_history_counts_what_it_has(self) -> None:
+        history = self.store.history
+        for statuses in (None, [Status.COMPLETED, Status.RETRYING], [Status.FAILED, Status.CANCELED], list(Status)):
+            for destination in (None, ARCHIVE):
+                wanted = Filter(statuses=statuses, destination=destination)
+                assert history.page(wanted, 1, None)[2] == len(history.ids(wanted))
 
 
 def _claim(each: Expected) -> Delivery:

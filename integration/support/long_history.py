@@ -6,6 +6,8 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+from dicom_router.store.tallies import RECOUNT
+
 DAYS = 90
 STATUSES = ("Completed",) * 90 + ("Warning",) * 4 + ("Failed",) * 4 + ("Canceled",) * 2
 DESTINATIONS = ("ARCHIVE", "WORKSTATION", "RESEARCH", "CLOUD")
@@ -54,6 +56,8 @@ def write_long_history(database: Path, count: int = 1_000_000, days: float = DAY
         statement = ROWS.replace("{more}", "".join(f", {name}" for name in more))
         connection.execute(statement.replace("{values}", "".join(f", {value}" for value in more.values())), values)
         connection.execute(TEXTS)
+        for statement in RECOUNT:
+            connection.execute(statement)
         for _, sql in indexes:
             connection.execute(sql)
 

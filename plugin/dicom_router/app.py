@@ -499,7 +499,7 @@ class Router:
         return found
 
     def _recycling(self, store: Store, rest: HttpRest | SdkRest) -> Problem | None:
-        return risk(rest, self._configuration, store.queue.count_open())
+        return risk(rest, self._configuration, sum(store.history.count_open().values()))
 
     def _recycling_warning(self) -> Problem | None:
         return self._housekeeping.warning if self._housekeeping else None

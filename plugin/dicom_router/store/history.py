@@ -12,6 +12,7 @@ from dicom_router.deliveries.delivery import WAITING, Delivery, Status
 from dicom_router.store import schema, search
 from dicom_router.store.database import rows, scalar, session, transaction
 from dicom_router.store.queue import to_delivery
+from dicom_router.store.tallies import Tallies
 
 ROW = schema.Delivery
 OPEN = sorted({*WAITING, Status.SENDING})
@@ -72,8 +73,9 @@ class RefusalRow:
 class History:
     """The deliveries, newest first."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, tallies: Tallies) -> None:
         self._database = database
+        self._tallies = tallies
 
     def page(self, wanted: Filter, limit: int, before: int | None) -> tuple[list[Delivery], int | None, int]:
         """Up to `limit` deliveries with an ID below `before`; the next `before`, or None; and how many match at all.
@@ -93,12 +95,38 @@ class History:
         more = len(found) > limit
         return found[:limit], found[limit - 1].id if more else None, total
 
-    @staticmethod
-    def _count(wanted: Filter) -> int:
+    def _count(self, wanted: Filter) -> int:
+        if wanted == Filter(statuses=wanted.statuses, rule=wanted.rule, destination=wanted.destination):
+            return self._tallied(wanted)
         if wanted.text is None and wanted.patient is None:
             return int(scalar(_where(ROW.select(fn.COUNT(ROW.id)), wanted)))
         some = _where(ROW.select(ROW.id), wanted).limit(MOST_COUNTED)
         return int(scalar(ROW.select(fn.COUNT(SQL("1"))).from_(some)))
+
+    def _tallied(self, wanted: Filter) -> int:
+        """Nothing is counted that was counted before: what has ended may be millions."""
+        if wanted.statuses is None:
+            return self._tallies.kept(wanted.rule, wanted.destination).all
+        found = self._by_state(wanted.rule, wanted.destination)
+        return sum(found.get(status, 0) for status in set(wanted.statuses))
+
+    def _by_state(self, rule: str | None = None, destination: str | None = None) -> dict[str, int]:
+        kept = self._tallies.kept(rule, destination)
+        found: dict[str, int] = {status.value: 0 for status in Status} | dict(kept.ended)
+        for status in (Status.SENDING, Status.RETRYING):
+            found[status] = self._count_state(status, rule, destination)
+        # Between the questions one may have gone from one state to another.
+        found[Status.SCHEDULED] = max(0, kept.all - sum(found.values()))
+        return found
+
+    @staticmethod
+    def _count_state(status: Status, rule: str | None, destination: str | None) -> int:
+        query = ROW.select(fn.COUNT(ROW.id)).where(ROW.status == status)
+        if destination is not None:
+            query = query.where(ROW.destination == destination)
+        if rule is not None:
+            query = query.where(ROW.rule.concat("") == rule)  # not by the index of the rule, which has its whole past
+        return int(scalar(query))
 
     def ids(self, wanted: Filter) -> list[int]:
         """The IDs of all deliveries that match."""
@@ -146,19 +174,14 @@ class History:
 
     def counts(self, destination: str | None = None) -> Mapping[str, int]:
         """How many deliveries are in each state."""
-        # One count each: they run along an index, where grouping would look at every row's text.
-        counted = ROW.select(fn.COUNT(ROW.id))
-        if destination is not None:
-            counted = counted.where(ROW.destination == destination)
         with session(self._database):
-            return {status: int(scalar(counted.where(ROW.status == status))) for status in Status}
+            return self._by_state(destination=destination)
 
     def count_open(self) -> Mapping[str, int]:
         """How many deliveries are in each state that is not final."""
-        query = ROW.select(ROW.status, fn.COUNT(ROW.id)).where(ROW.status.in_(OPEN)).group_by(ROW.status)
         with session(self._database):
-            found: dict[str, int] = dict(rows(query.tuples()))
-        return {status: found.get(status, 0) for status in OPEN}
+            found = self._by_state()
+        return {status: found[status] for status in OPEN}
 
     def oldest_waiting(self, destination: str | None = None) -> float | None:
         """When the oldest delivery that has not ended was made."""
@@ -208,16 +231,18 @@ class History:
         # SQLite gives the highest ID again once its row is gone; links to it would lead to another delivery.
         newest = ROW.alias()
         last = newest.select(fn.MAX(newest.id))
-        old = ROW.select(ROW.id, ROW.study_id).where(ROW.completed_at < before, ROW.id < last).limit(limit)
+        known = (ROW.id, ROW.study_id, ROW.rule, ROW.destination, ROW.status)
+        old = ROW.select(*known).where(ROW.completed_at < before, ROW.id < last).limit(limit)
         with transaction(self._database):
             schema.Decision.delete().where(
                 schema.Decision.id.in_(
                     schema.Decision.select(schema.Decision.id).where(schema.Decision.made_at < before).limit(limit)
                 )
             ).execute()
-            gone = [(found.id, found.study_id) for found in rows(old)]
-            count = int(ROW.delete().where(ROW.id.in_([number for number, _ in gone])).execute())
-            search.forget(study_id for _, study_id in gone)
+            gone = rows(old)
+            count = int(ROW.delete().where(ROW.id.in_([found.id for found in gone])).execute())
+            self._tallies.forgotten((found.rule, found.destination, found.status) for found in gone)
+            search.forget(found.study_id for found in gone)
             return count
 
 

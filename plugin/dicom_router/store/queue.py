@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
-from peewee import Database, IntegrityError, fn
+from peewee import Database, IntegrityError
 
 from dicom_router.deliveries.alternates import read_alternates
 from dicom_router.deliveries.delivery import (
@@ -91,11 +91,6 @@ class DeliveryQueue:
     def _is_being_sent(self, new: NewDelivery) -> bool:
         same = {"study_id": new.subject.study_id, "content": new.content}
         return bool(new.content and statements.SENDING_TWIN.rows(self._database, **same, **_of_twins(new)))
-
-    def count_open(self) -> int:
-        """How many deliveries have not ended."""
-        with session(self._database):
-            return int(scalar(ROW.select(fn.COUNT(ROW.id)).where(ROW.status.in_(sorted(OPEN)))))
 
     def open_destinations(self, study_id: str) -> set[str]:
         """The destinations that a study waits for or is being sent to."""

@@ -15,6 +15,7 @@ from dicom_router.store import schema
 from dicom_router.store.damage_report import KEY as REPORT
 from dicom_router.store.rescue_copy import RescueCopy
 from dicom_router.store.search import searched
+from dicom_router.store.tallies import RECOUNT
 
 BATCH = 1000
 OPEN = "completed_at IS NULL"
@@ -108,6 +109,8 @@ def _take_over(damaged: Path, into: sqlite3.Connection) -> Iterator[str]:
         if not (_copied(source, into, schema.Delivery, OPEN) and _copied(source, into, schema.Delivery, _kin(into))):
             yield _name(schema.Delivery)
         into.execute("DELETE FROM run WHERE delivery_id NOT IN (SELECT id FROM delivery)")
+        for statement in RECOUNT:
+            into.execute(statement)
 
 
 def _kin(into: sqlite3.Connection) -> str:

@@ -294,6 +294,7 @@ class DeliveryTally(Model):
     destination = TextField()
     status = TextField()
     number = IntegerField()
+    forgotten = IntegerField(default=0)  # how many of them are no longer in the history, whoever made them
 
     class Meta:
         table_name = "delivery_tally"

@@ -49,7 +49,7 @@ class Store:
         self.runs = Runs(database, self.queue)
         self.turns = Turns(database)
         self.ledger = Ledger(database)
-        self.history = History(database)
+        self.history = History(database, self.tallies)
         self.failover = Failover(database, self.queue)
         self.rule_book = RuleBook(database)
         self.switches = Switches(database)

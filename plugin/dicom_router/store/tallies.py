@@ -5,12 +5,13 @@ Each is written in the transaction of what it counts, so a crash loses none, and
 Orthanc on the database has rows of its own: no two wait for each other, and each tells what it has done itself.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from peewee import EXCLUDED, Database, fn
 
-from dicom_router.deliveries.delivery import Status
+from dicom_router.deliveries.delivery import FINAL, Status
 from dicom_router.store.database import rows, session
 from dicom_router.store.schema import AttemptTally, DecisionTally, Delivery, DeliveryTally
 from dicom_router.store.statement import Statement, slot
@@ -53,6 +54,31 @@ ATTEMPTED = Statement(
     )
 )
 
+# Of a database that was filled in other ways than by counting: what is in the table of the deliveries is what is kept.
+RECOUNT = (
+    "UPDATE delivery_tally SET forgotten = number",
+    f"""
+    INSERT INTO delivery_tally (owner, rule, destination, status, number, forgotten)
+      SELECT '', rule, destination, '{Status.SCHEDULED}', 0, -COUNT(*) FROM delivery
+      WHERE TRUE GROUP BY rule, destination
+      ON CONFLICT (owner, rule, destination, status) DO UPDATE SET forgotten = EXCLUDED.forgotten
+    """,  # noqa: S608 - our own words
+    f"""
+    INSERT INTO delivery_tally (owner, rule, destination, status, number, forgotten)
+      SELECT '', rule, destination, status, 0, -COUNT(*) FROM delivery
+      WHERE status IN ({", ".join(f"'{status}'" for status in sorted(FINAL))}) GROUP BY rule, destination, status
+      ON CONFLICT (owner, rule, destination, status) DO UPDATE SET forgotten = EXCLUDED.forgotten
+    """,  # noqa: S608 - our own words
+)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """How many deliveries the history has in all, and how many of them have ended in which state."""
+
+    all: int
+    ended: Mapping[str, int]
+
 
 @dataclass(frozen=True)
 class Attempts:
@@ -91,6 +117,22 @@ class Tallies:
         """A delivery was made (Scheduled), or has ended."""
         ENTERED.run(self._database, owner=self._owner, rule=rule, destination=destination, status=status)
 
+    def forgotten(self, deliveries: Iterable[tuple[str, str, str]]) -> None:
+        """These deliveries (rule, destination and the state they ended in) leave the history."""
+        gone: Counter[tuple[str, str, str]] = Counter()
+        for rule, destination, status in deliveries:
+            gone[rule, destination, status] += 1
+            gone[rule, destination, Status.SCHEDULED] += 1
+        made = [
+            {"owner": self._owner, "rule": rule, "destination": destination, "status": status, "number": 0}
+            | {"forgotten": number}
+            for (rule, destination, status), number in sorted(gone.items())
+        ]
+        key = [DeliveryTally.owner, DeliveryTally.rule, DeliveryTally.destination, DeliveryTally.status]
+        more = {DeliveryTally.forgotten: DeliveryTally.forgotten + EXCLUDED.forgotten}
+        if made:
+            DeliveryTally.insert_many(made).on_conflict(conflict_target=key, update=more).execute()
+
     def decided(self, verdicts: Sequence[Mapping[str, object]]) -> None:
         """What each rule said of a resource that was looked at."""
         told = {(str(each["Rule"]), bool(each["Matched"])) for each in verdicts if each.get("Rule")}
@@ -114,10 +156,21 @@ class Tallies:
     def deliveries(self) -> list[tuple[str, str, str, int]]:
         """Rule, destination, status, and how many entered it."""
         table = DeliveryTally
-        found = table.select(table.rule, table.destination, table.status, table.number)
+        found = table.select(table.rule, table.destination, table.status, table.number).where(table.number > 0)
         with session(self._database):
             mine = found.where(table.owner == self._owner).order_by(table.rule, table.destination, table.status)
             return [tuple(row) for row in rows(mine.tuples())]
+
+    def kept(self, rule: str | None = None, destination: str | None = None) -> Kept:
+        """What the history has, of one rule or destination or of all; whichever Orthanc made it."""
+        table = DeliveryTally
+        query = table.select(table.status, fn.SUM(table.number - table.forgotten)).group_by(table.status)
+        for column, value in ((table.rule, rule), (table.destination, destination)):
+            if value is not None:
+                query = query.where(column == value)
+        with session(self._database):
+            found = {status: int(number) for status, number in rows(query.tuples())}
+        return Kept(found.pop(Status.SCHEDULED, 0), found)
 
     def decisions(self) -> list[tuple[str, bool, int]]:
         """Rule, whether it matched, and how often."""
