@@ -18,6 +18,7 @@ from dicom_router.dispatch import dispatcher as dispatcher_module
 from dicom_router.dispatch.dispatcher import Dispatcher
 from dicom_router.dispatch.outside import Outside
 from dicom_router.dispatch.sender import MOST_PROCESSES
+from dicom_router.dispatch.sending import MOST_SHARED
 from dicom_router.listings import Listings
 from dicom_router.orthanc_rest import OrthancRest
 from dicom_router.store.database import LOST
@@ -183,6 +184,164 @@ def test_after_an_abort_the_rest_is_sent_and_nothing_twice(world: World) -> None
     delivery = world.send("s")
     world.becomes(delivery, Status.COMPLETED)
     assert sorted(world.stored("A")) == sorted(sent)
+
+
+# --- small deliveries by one job -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def proven(world: World) -> World:
+    """A world whose destination A is known to work."""
+    world.study("first", 1)
+    world.start()
+    world.becomes(world.send("first"), Status.COMPLETED)
+    return world
+
+
+def small_ones(world: World, count: int, instances: int = 1) -> dict[int, list[str]]:
+    """Deliveries that wait, each with its instances, until `begin`."""
+    world.store.switches.pause_destination("A", paused=True)
+    made = {}
+    for number in range(count):
+        instance_ids = world.study(f"small-{number}", instances)
+        made[world.send(f"small-{number}")] = instance_ids
+    return made
+
+
+def begin(world: World) -> None:
+    world.store.switches.pause_destination("A", paused=False)
+    world.running.ring()
+
+
+def small_jobs(world: World) -> list[list[str]]:
+    return [[each.id for each in job.instances] for job in world.transport.jobs.values()]
+
+
+def test_many_small_deliveries_share_jobs_and_each_arrives_once(proven: World) -> None:
+    sent = small_ones(proven, 60, instances=2)
+    begin(proven)
+    for delivery in sent:
+        proven.becomes(delivery, Status.COMPLETED)
+    everything = sorted(each for instances in sent.values() for each in instances)
+    assert sorted(proven.stored("A")[1:]) == everything
+    jobs = small_jobs(proven)
+    assert len(jobs) <= 30
+    assert max(map(len, jobs)) <= MOST_SHARED
+    told = [found(proven.store, delivery) for delivery in sent]
+    assert {(each.instances_sent, each.instances_count, each.attempts) for each in told} == {(2, 2, 1)}
+    for delivery in sent:
+        (attempt,) = proven.store.history.attempts(delivery)
+        assert set(attempt.jobs) <= set(proven.transport.jobs)
+    assert proven.store.ledger.open_chunks() == []
+
+
+def test_few_small_deliveries_have_an_association_each(proven: World) -> None:
+    sent = small_ones(proven, 2)
+    begin(proven)
+    for delivery in sent:
+        proven.becomes(delivery, Status.COMPLETED)
+    assert sorted(map(len, small_jobs(proven))) == [1, 1]
+
+
+def test_an_instance_refused_for_good_harms_none_that_shares_its_job(proven: World) -> None:
+    sent = small_ones(proven, 40)
+    bad = [list(sent)[3], list(sent)[17]]
+    proven.transport.peer("A").refused = {sent[delivery][0] for delivery in bad}
+    begin(proven)
+    for delivery in sent:
+        proven.becomes(delivery, Status.FAILED if delivery in bad else Status.COMPLETED)
+    good = sorted(each for delivery, (each,) in sent.items() if delivery not in bad)
+    assert sorted(proven.stored("A")[1:]) == good
+    assert {found(proven.store, delivery).attempts for delivery in sent} == {1}
+
+
+def test_an_aborted_association_fails_one_delivery_at_most_of_those_that_share_it(proven: World) -> None:
+    sent = small_ones(proven, 40)
+    proven.transport.peer("A").aborts = 1
+    begin(proven)
+    for delivery in sent:
+        proven.becomes(delivery, Status.COMPLETED)
+    assert sorted(proven.stored("A")[1:]) == sorted(each for (each,) in sent.values())
+    assert {found(proven.store, delivery).attempts for delivery in sent} == {1}
+    assert proven.running.blocked("A") is None
+
+
+def test_a_destination_that_dies_gets_all_that_shared_a_job_once_it_is_back(proven: World) -> None:
+    proven.transport.peer("A").alive = False
+    sent = small_ones(proven, 40)
+    begin(proven)
+    proven.wait(lambda: proven.running.blocked("A") is not None, "held")
+    proven.transport.peer("A").alive = True
+    proven.later += 60  # the pause before it is asked again
+    proven.running.ring()
+    for delivery in sent:
+        proven.becomes(delivery, Status.COMPLETED)
+    assert sorted(proven.stored("A")[1:]) == sorted(each for (each,) in sent.values())
+
+
+def test_canceling_a_delivery_ends_none_that_shares_its_job(proven: World) -> None:
+    proven.transport.peer("A").hangs_after = 1
+    sent = small_ones(proven, 40)
+    begin(proven)
+    proven.wait(lambda: proven.transport.running("A") == 2, "two jobs hang")
+    first = next(job for job in small_jobs(proven) if len(job) > 1)
+    canceled = next(delivery for delivery, (each,) in sent.items() if each == first[1])
+    proven.store.queue.cancel(canceled, proven.clock())
+    proven.running.cancel_asked(canceled)
+    proven.becomes(canceled, Status.CANCELED)
+    proven.transport.peer("A").hangs_after = None
+    for delivery in set(sent) - {canceled}:
+        proven.becomes(delivery, Status.COMPLETED)
+    assert sorted(proven.stored("A")[1:]) == sorted(each for key, (each,) in sent.items() if key != canceled)
+    assert {found(proven.store, delivery).attempts for delivery in set(sent) - {canceled}} == {1}
+
+
+def test_an_instance_that_is_gone_from_orthanc_keeps_none_back_that_would_share_its_job(proven: World) -> None:
+    sent = small_ones(proven, 40)
+    lost = list(sent)[5]
+    proven.transport.gone = set(sent[lost])
+    begin(proven)
+    for delivery in sent:
+        if delivery != lost:
+            proven.becomes(delivery, Status.COMPLETED)
+    proven.becomes(lost, Status.RETRYING)
+    assert {found(proven.store, delivery).attempts for delivery in set(sent) - {lost}} == {1}
+
+
+def test_a_stop_in_the_middle_of_a_shared_job_neither_loses_nor_doubles(proven: World) -> None:
+    proven.transport.peer("A").hangs_after = 2
+    sent = small_ones(proven, 40)
+    begin(proven)
+    proven.wait(lambda: proven.transport.running("A") == 2, "two jobs hang")
+    proven.restart()
+    proven.transport.peer("A").hangs_after = None
+    for delivery in sent:
+        proven.becomes(delivery, Status.COMPLETED)
+    assert sorted(proven.stored("A")[1:]) == sorted(each for (each,) in sent.values())
+
+
+def test_a_large_delivery_is_not_mixed_with_small_ones_and_holds_none_back_for_long(proven: World) -> None:
+    proven.store.switches.pause_destination("A", paused=True)
+    large = proven.study("large", 120)
+    delivery = proven.send("large")
+    sent = small_ones(proven, 20)
+    begin(proven)
+    for each in [delivery, *sent]:
+        proven.becomes(each, Status.COMPLETED)
+    for job in small_jobs(proven):
+        assert not set(job) & set(large) or set(job) <= set(large)
+
+
+def test_only_c_stores_share_a_job(proven: World) -> None:
+    proven.destinations["F"] = destination("F", kind=Kind.FOLDER, retry=QUICK)
+    proven.restart()
+    deliveries = []
+    for number in range(30):
+        proven.study(f"file-{number}", 1)
+        deliveries.append(proven.send(f"file-{number}", "F"))
+    for delivery in deliveries:
+        proven.becomes(delivery, Status.COMPLETED)
+    assert {len(job.instances) for job in proven.transport.jobs.values()} == {1}
 
 
 def test_an_instance_refused_for_good_is_named_and_the_rest_arrives(world: World) -> None:

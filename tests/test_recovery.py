@@ -7,12 +7,15 @@ from typing import cast
 import pytest
 
 from builders import ARCHIVE, BROKEN, instance
+from dicom_router.deliveries.outcome import SendError
 from dicom_router.dispatch import recovery
+from dicom_router.dispatch.job import Share
 from dicom_router.dispatch.recovery import settle_jobs
 from dicom_router.store.store import Store
 from dicom_router.transports.transport import JobReport, JobState, Transport
 
 DIGESTS = [instance(number).digest for number in range(5)]
+CANCELED = SendError.passing("JobCanceled", "Orthanc's job was canceled.")
 RUNNING, SUCCESS, FAILURE, GONE = JobState.RUNNING, JobState.SUCCESS, JobState.FAILURE, JobState.GONE
 
 
@@ -64,6 +67,20 @@ def test_what_is_known_to_have_arrived_is_kept(
     transport, accepted = settled(store, reports, known=known)
     assert accepted == expected
     assert transport.canceled == ["job"]
+
+
+def test_of_a_job_that_deliveries_shared_each_gets_its_part(store: Store) -> None:
+    counts, accepted = {"one": (0, 2), "two": (2, 2), "three": (4, 1)}, {}
+    for number, (study, (before, count)) in enumerate(counts.items()):
+        chunk = store.ledger.open_chunk(study, ARCHIVE, number, DIGESTS[before : before + count])
+        store.ledger.submitted(chunk, Share(before, count, len(DIGESTS)).text("job"))
+    transport = Scripted(JobReport(RUNNING, 2), JobReport(FAILURE, 3, CANCELED))
+    settle_jobs(store.ledger, cast(Transport, transport), store.ledger.open_chunks(), lambda _: None)
+    for study in counts:
+        accepted[study] = len(store.ledger.accepted(study, ARCHIVE))
+    assert accepted == {"one": 2, "two": 1, "three": 0}
+    assert transport.canceled == ["job"]
+    assert store.ledger.open_chunks() == []
 
 
 def test_a_chunk_that_was_never_submitted_asks_nobody(store: Store) -> None:

@@ -26,10 +26,9 @@ from dicom_router.deliveries.delivery import Delivery, Reason
 from dicom_router.deliveries.instance import Instance
 from dicom_router.deliveries.outcome import SendError
 from dicom_router.destination import Format, Kind
+from dicom_router.dispatch.job import LONGEST_LOOK, SHORTEST_LOOK, Job
 from dicom_router.dispatch.sending import (
     LARGEST_CHUNK,
-    LONGEST_LOOK,
-    SHORTEST_LOOK,
     SMALLEST_CHUNK,
     STRIKES,
     Chunk,
@@ -56,7 +55,8 @@ def many(count: int, study: str = "study") -> list[Instance]:
 
 def handed_out(attempt: Sending, lanes: int = 1) -> Chunk:
     """The next chunk, under way."""
-    chunk = Chunk(len(attempt.chunks) + 1, attempt.next_chunk(lanes), job_id="job")
+    instances = attempt.next_chunk(lanes)
+    chunk = Chunk(len(attempt.chunks) + 1, instances, Job(len(instances), id="job"))
     attempt.chunks.append(chunk)
     return chunk
 
@@ -97,12 +97,12 @@ def test_every_lane_gets_the_same_number_of_chunks_of_the_same_size(delivery: De
 
 def looks(accepted_at: Callable[[float], int], until: float) -> list[float]:
     """When a job of 100 instances, submitted at 0, is looked at; `accepted_at` tells its progress."""
-    chunk = Chunk(1, many(100))
-    chunk.submitted("job", 0.0)
+    job = Job(100)
+    job.submitted("job", 0.0)
     times = []
-    while chunk.look_at <= until:
-        times.append(chunk.look_at)
-        chunk.looked(accepted_at(chunk.look_at), chunk.look_at)
+    while job.look_at <= until:
+        times.append(job.look_at)
+        job.looked(accepted_at(job.look_at), job.look_at)
     return times
 
 
@@ -116,11 +116,11 @@ def test_the_end_of_a_job_is_seen_soon_with_few_looks() -> None:
 
 def seen_late_by(times: list[float], end: float) -> float:
     """How long after its end the job would have been looked at, at the latest."""
-    chunk = Chunk(1, many(100))
-    chunk.submitted("job", 0.0)
+    job = Job(100)
+    job.submitted("job", 0.0)
     for time in times:
-        chunk.looked(min(100, int(100 * time / end)), time)
-    return chunk.look_at - end
+        job.looked(min(100, int(100 * time / end)), time)
+    return job.look_at - end
 
 
 def test_a_job_that_does_not_go_on_is_looked_at_ever_less() -> None:

@@ -9,6 +9,7 @@ from builders import BROKEN, DEAD, NOT_UNDERSTOOD
 from dicom_router.deliveries.instance import Instance
 from dicom_router.deliveries.outcome import ErrorClass, Scope, SendError
 from dicom_router.destination import Destination
+from dicom_router.orthanc_rest import OrthancError
 from dicom_router.transports.transport import JobReport, JobState
 
 CANCELED = SendError(ErrorClass.TRANSIENT, Scope.INSTANCE, "JobCanceled", "Orthanc's job was canceled.")
@@ -45,6 +46,7 @@ class FakeTransport:
         self.jobs: dict[str, Job] = {}
         self.most_at_once = 0
         self.job_ended: Callable[[str, JobState], None] | None = None  # Orthanc's change callback
+        self.gone: set[str] = set()  # instances that Orthanc has no longer
         self.deaf = False  # Orthanc does not answer calls about jobs any more
         self._lock = threading.Lock()
 
@@ -67,6 +69,8 @@ class FakeTransport:
     # The Transport
 
     def submit(self, destination: Destination, instances: Sequence[Instance]) -> str:
+        if self.gone.intersection(instance.id for instance in instances):
+            raise OrthancError(404, 17, "Unknown resource")
         with self._lock:
             job_id = f"job-{len(self.jobs) + 1}"
             self.jobs[job_id] = Job(self.peer(destination.name), list(instances))

@@ -18,10 +18,10 @@ from dicom_router.dispatch.breaker import Breaker
 from dicom_router.dispatch.closing import Closing
 from dicom_router.dispatch.hang_up import hang_up
 from dicom_router.dispatch.health import Blocked, Health
+from dicom_router.dispatch.job import LONGEST_LOOK
 from dicom_router.dispatch.outside import Outside
 from dicom_router.dispatch.recovery import GRACE_SECONDS, take_over
 from dicom_router.dispatch.sender import Sender
-from dicom_router.dispatch.sending import LONGEST_LOOK
 from dicom_router.dispatch.workers import Workers
 from dicom_router.store.database import LOST, session, shared
 from dicom_router.store.failover import Failover
@@ -191,8 +191,10 @@ class Dispatcher:
             return 0.0
         now = self._outside.clock()
         look = self._sender.under_way.next_look()
-        if look is not None:
-            return min(look, now + LONGEST_LOOK) - now
+        gathered = self._sender.next_change(now)
+        soon = [at for at in (look, gathered) if at is not None]
+        if soon:
+            return min([*soon, now + LONGEST_LOOK]) - now
         due = (self._queue.next_due(), self._failover.next_due(), self._health.next_change())
         return min([now + self._idle_seconds, *(at for at in due if at is not None)]) - now
 

@@ -8,6 +8,7 @@ what it is known to have sent goes into the ledger, and the rest becomes part of
 import time
 from collections.abc import Callable
 
+from dicom_router.dispatch.job import read_share
 from dicom_router.store.ledger import Ledger, OpenChunk
 from dicom_router.store.queue import DeliveryQueue
 from dicom_router.transports.transport import JobState, Transport
@@ -42,9 +43,8 @@ def settle_jobs(
     ledger: Ledger, transport: Transport, chunks: list[OpenChunk], pause: Callable[[float], object]
 ) -> None:
     """End the jobs of these chunks and close the chunks with what is known to have arrived."""
-    for chunk in chunks:
-        if chunk.job_id:
-            transport.cancel(chunk.job_id)
+    for job_id in sorted({read_share(chunk.job_id, chunk.count)[0] for chunk in chunks if chunk.job_id}):
+        transport.cancel(job_id)
     deadline = time.monotonic() + WAIT_SECONDS
     for chunk in chunks:
         ledger.close_chunk(chunk.id, _accepted(transport, chunk, deadline, pause))
@@ -53,8 +53,9 @@ def settle_jobs(
 def _accepted(transport: Transport, chunk: OpenChunk, deadline: float, pause: Callable[[float], object]) -> int:
     if not chunk.job_id:
         return chunk.accepted
-    report = transport.report(chunk.job_id, chunk.count)
+    job_id, share = read_share(chunk.job_id, chunk.count)
+    report = transport.report(job_id, share.of)
     while report.state is JobState.RUNNING and time.monotonic() < deadline:
         pause(0.02)
-        report = transport.report(chunk.job_id, chunk.count)
-    return max(chunk.accepted, report.accepted)
+        report = transport.report(job_id, share.of)
+    return max(chunk.accepted, share.read(report).accepted)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Handing out chunks: which delivery gets the next lane, and what each has to send."""
 
+import math
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import partial
 
 from dicom_router.deliveries.delivery import LAST_URGENT_RANK, Delivery, Priority, Reason
@@ -13,7 +14,7 @@ from dicom_router.dispatch.health import Blocked, Health
 from dicom_router.dispatch.lanes import Candidate, next_destination
 from dicom_router.dispatch.outside import Outside
 from dicom_router.dispatch.preparation import prepare
-from dicom_router.dispatch.sending import Sending
+from dicom_router.dispatch.sending import MOST_SHARED, Sending, fair_share, share_a_job
 from dicom_router.dispatch.under_way import UnderWay
 from dicom_router.dispatch.workers import Workers
 from dicom_router.orthanc_rest import OrthancError
@@ -22,6 +23,7 @@ from dicom_router.store.ledger import Ledger
 from dicom_router.store.queue import DeliveryQueue
 
 NEVER_OPENS_RECHECK = 86400.0  # seconds
+GATHERING_SECONDS = 0.1  # that small deliveries wait at most for others to share their job
 MOST_PROCESSES = 2  # at once, of all rules together
 LARGEST_TRY = 64 * 1024 * 1024  # bytes; a larger instance is not copied through this process
 
@@ -31,6 +33,15 @@ def arrived_before(delivery: Delivery, unsent: int) -> int:
     if delivery.error_code != INTERRUPTED:
         return delivery.instances_sent
     return max(delivery.instances_sent, delivery.instances_count - delivery.instances_refused - unsent)
+
+
+def _is_urgent(sending: Sending) -> bool:
+    return sending.delivery.priority is Priority.URGENT
+
+
+def _is_large(sending: Sending) -> bool:
+    count = len(sending.pending) if sending.prepared else sending.delivery.instances_count
+    return count > MOST_SHARED
 
 
 class Sender:
@@ -55,35 +66,81 @@ class Sender:
     # Handing out
 
     def fill(self, now: float) -> None:
-        """Give every free lane to somebody who can use it."""
-        exhausted: set[str] = set()
+        """Give every free lane to somebody who can use it, and have the next at hand."""
         self._first_ranks.clear()
+        names = self._names(process=False)
+        for name in names:
+            self._claim_ahead(name, self._free_lanes(names), now)
         while True:
-            names = self._names(process=False)
-            free = self._lanes - sum(self._in_flight(name) for name in names)
-            candidates = [self._candidate(name, now) for name in names if name not in exhausted] if free > 0 else []
-            name = next_destination([each for each in candidates if each], free)
-            if name is None:
+            free = self._free_lanes(names)
+            candidates = [self._candidate(name, now) for name in names] if free > 0 else []
+            chosen_name = next_destination([each for each in candidates if each], free)
+            if chosen_name is None:
                 return
-            if not self._serve(name, now):
-                exhausted.add(name)
+            self._serve(chosen_name, now)
+
+    def _free_lanes(self, names: Sequence[str]) -> int:
+        return self._lanes - sum(self._in_flight(name) for name in names)
 
     def _in_flight(self, name: str) -> int:
-        return sum(sending.lanes for sending in self._of(name))
+        """How many jobs it has; several deliveries may share one."""
+        return len({id(chunk.job) for sending in self._of(name) for chunk in sending.chunks if chunk.job.in_lane})
 
     def _of(self, name: str) -> list[Sending]:
         return [sending for sending in self.active if sending.destination.name == name]
 
+    def _claim_ahead(self, name: str, free: int, now: float) -> None:
+        """Have as many deliveries at hand as the destination's lanes can take: to list them takes time, too.
+
+        Small ones share a job, so there may be several for each lane; of large ones, one is enough for all.
+        """
+        in_flight, most = self._in_flight(name), self._most(name)
+        if self._health.only_urgent(name) is None or not self._health.breaker(name).proven(now):
+            return
+        room = min(free, most - in_flight)
+        if self._shares_jobs(name) and (in_flight or free > 0):
+            room += most * (MOST_SHARED - 1)
+        waiting = [sending for sending in self._of(name) if not sending.prepared or sending.has_room]
+        for _ in range(max(most, len(waiting))):  # more with each turn, so that none takes long
+            overtakes = self._is_urgent(name) and sum(map(_is_urgent, waiting)) < most
+            enough = len(waiting) >= room or any(_is_large(sending) for sending in waiting)
+            if not overtakes and (enough or self._first_rank(name) is None):
+                return
+            claimed = self._claim(name, now)
+            if claimed is None:
+                return
+            waiting.append(claimed)
+
+    def _shares_jobs(self, name: str) -> bool:
+        return self._health.destinations[name].kind is Kind.MODALITY
+
     def _candidate(self, name: str, now: float) -> Candidate | None:
         in_flight, most = self._in_flight(name), self._most(name)
-        urgent_only = self._health.only_urgent(name)
-        if in_flight >= most or urgent_only is None or not self._health.breaker(name).proven(now):
+        if in_flight >= most or self._health.only_urgent(name) is None or not self._health.breaker(name).proven(now):
             return None
-        urgent = self._is_urgent(name)
-        working = any(sending.has_room for sending in self._of(name))
-        if not (urgent or working or (not urgent_only and self._first_rank(name) is not None)):
+        ready = [sending for sending in self._of(name) if sending.has_room]
+        if not ready or len(ready) < self._fair_share(name, ready, now):
             return None
+        urgent = any(_is_urgent(sending) for sending in ready)
         return Candidate(name, in_flight, most, urgent, self._served.get(name, 0.0))
+
+    def _fair_share(self, name: str, ready: Sequence[Sending], now: float) -> int:
+        """How many deliveries the next job takes; those that are being listed just now are worth a moment's wait."""
+        small = sum(1 for sending in ready if sending.may_share())
+        if small < len(ready):
+            return 1
+        listed = [sending for sending in self._of(name) if not sending.prepared]
+        coming = len(listed) if self._gathered_at(listed) >= now else 0
+        return fair_share(small + coming, self._most(name))
+
+    def next_change(self, now: float) -> float | None:
+        """When what is ready is no longer to wait for what is being listed; None when nothing waits for that."""
+        at = self._gathered_at([sending for sending in self.active if not sending.prepared])
+        return at if now < at < math.inf else None
+
+    @staticmethod
+    def _gathered_at(listed: Sequence[Sending]) -> float:
+        return min((sending.began + GATHERING_SECONDS for sending in listed), default=math.inf)
 
     def _is_urgent(self, name: str) -> bool:
         first = self._first_rank(name)
@@ -101,26 +158,24 @@ class Sender:
         own = [sending.destination.associations for sending in self._of(name)]  # their Send may say another number
         return min(max([self._health.destinations[name].associations, *own]), share)
 
-    def _serve(self, name: str, now: float) -> bool:
+    def _serve(self, name: str, now: float) -> None:
         self._served[name] = now
-        if self._is_urgent(name) and self._claim(name, now):
-            return True
-        working = [sending for sending in self._of(name) if sending.has_room]
-        if not working:
-            return self._claim(name, now)
-        sending = min(working, key=lambda each: each.delivery.rank)
-        lanes = min(self._most(name), sending.destination.associations)
-        self.under_way.submit(sending, sending.next_chunk(lanes))
-        return True
+        ready = sorted((sending for sending in self._of(name) if sending.has_room), key=lambda each: each.delivery.rank)
+        most = self._most(name)
+        together = share_a_job(ready, self._fair_share(name, ready, now))
+        if len(together) > 1:
+            self.under_way.submit([(sending, sending.take_all()) for sending in together])
+        else:
+            self.under_way.submit([(ready[0], ready[0].next_chunk(min(most, ready[0].destination.associations)))])
 
-    def _claim(self, name: str, now: float) -> bool:
+    def _claim(self, name: str, now: float) -> Sending | None:
         urgent_only = self._health.only_urgent(name)
         if urgent_only is None:
-            return False
+            return None
         self._first_ranks.pop(name, None)
         delivery = self._queue.claim(name, uuid.uuid4().hex, now, urgent_only=urgent_only)
         if delivery is None:
-            return False
+            return None
         destination = self._outside.effective(self._health.destinations[name], delivery)
         sent, refused = delivery.instances_sent, delivery.instances_refused
         sending = Sending(delivery, destination, sent=sent, refused=refused, began=now)
@@ -131,7 +186,7 @@ class Sender:
             sending.wait(closed.reason, closed.until)
         else:
             self._list(sending, now)
-        return True
+        return sending
 
     def _list(self, sending: Sending, now: float) -> None:
         listed = just_listed(sending.delivery, now, self._outside.listings)
@@ -187,12 +242,12 @@ class Sender:
     def _try_one(self, sending: Sending) -> None:
         if sending.destination.whole:
             if not sending.chunks:
-                self.under_way.submit(sending, sending.next_chunk(1))
+                self.under_way.submit([(sending, sending.next_chunk(1))])
             return
         if sending.pending[0].size > LARGEST_TRY or self._outside.rest.holds_interpreter:
             # Then it must be a job, one at a time: those that are not proven share a single lane.
             if not any(len(chunk.instances) == 1 for each in self.active for chunk in each.chunks):
-                self.under_way.submit(sending, [sending.pending.popleft()])
+                self.under_way.submit([(sending, [sending.pending.popleft()])])
             return
         self.under_way.try_one(sending)
 
@@ -204,11 +259,11 @@ class Sender:
         for name in names:
             running = sum(len(self._of(each)) for each in names)
             for _ in range(MOST_PROCESSES - running):
-                if self._health.only_urgent(name) is None or not self._claim(name, now):
+                if self._health.only_urgent(name) is None or self._claim(name, now) is None:
                     break
             for sending in self._of(name):
                 if sending.has_work and not sending.chunks:
-                    self.under_way.submit(sending, sending.next_chunk(1))
+                    self.under_way.submit([(sending, sending.next_chunk(1))])
 
     def _names(self, *, process: bool) -> list[str]:
         return [name for name, each in self._health.destinations.items() if (each.kind is Kind.PROCESS) is process]

@@ -3,53 +3,34 @@
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dicom_router.deliveries.delivery import Delivery, Reason
 from dicom_router.deliveries.instance import Instance
 from dicom_router.deliveries.outcome import INTERRUPTED, RETRY_ONCE, Scope, SendError
-from dicom_router.destination import Destination
+from dicom_router.destination import Destination, Kind
+from dicom_router.dispatch.job import Job, Share
 
 LARGEST_CHUNK = 100  # beyond, a failed job's progress no longer tells where it stopped
 SMALLEST_CHUNK = 5  # below, setting up an association costs more than it brings
-FIRST_LOOK = 0.1  # seconds after a job was submitted
-SHORTEST_LOOK = 0.02  # seconds between two looks at a job: each is a call to Orthanc
-LONGEST_LOOK = 0.5
-LOOK_BEFORE = 0.8  # of the time that a job may take
+MOST_SHARED = 10  # instances in a job of several deliveries: beyond, setting up an association costs little of it
 STRIKES = 3  # failures in a row without one instance accepted between them, then the attempt ends
 
 
 @dataclass
 class Chunk:
-    """Instances handed to one Orthanc job; without a lane, to the one try of an unproven destination."""
+    """Instances of one delivery within a job, after `before` others."""
 
     ledger_id: int
     instances: list[Instance]
-    in_lane: bool = True
-    job_id: str = ""  # empty until Orthanc has made the job
+    job: Job
+    before: int = 0
     accepted: int = 0
-    submitted_at: float = 0.0  # epoch seconds
-    advanced_at: float = 0.0  # when it was last seen to go on
-    look_at: float = 0.0
 
-    def submitted(self, job_id: str, now: float, expected: float | None = None) -> None:
-        """Orthanc has the job, which may take `expected` seconds."""
-        self.job_id = job_id
-        self.submitted_at = self.advanced_at = now
-        first = FIRST_LOOK if expected is None else max(SHORTEST_LOOK, LOOK_BEFORE * expected)
-        self.look_at = now + min(LONGEST_LOOK, first)
-
-    def looked(self, accepted: int, now: float) -> None:
-        """The job is under way: look again shortly before its end, as it goes now; ever later while it does not go on.
-
-        Orthanc tells the end of a job up to 0.1 s late, and the next chunk waits for that.
-        """
-        if accepted > self.accepted:
-            self.accepted, self.advanced_at = accepted, now
-        age, left = now - self.submitted_at, len(self.instances) - self.accepted
-        remaining = age * left / self.accepted if self.accepted else age
-        pause = max(LOOK_BEFORE * remaining, now - self.advanced_at)
-        self.look_at = now + min(LONGEST_LOOK, max(SHORTEST_LOOK, pause))
+    @property
+    def share(self) -> Share:
+        """Its place in the job."""
+        return Share(self.before, len(self.instances), self.job.count)
 
 
 @dataclass
@@ -74,6 +55,7 @@ class Sending:
     ending: SendError | Reason | None = None  # the attempt starts nothing more
     planned: float | None = None  # when to go on, where `ending` is a Reason that knows
     cut_off: bool = False  # its jobs were told to end
+    alone: bool = False  # a job that it shared with others went wrong
     began: float = 0.0  # epoch seconds
     arrived: int = 0  # instances that were accepted in this attempt
     arrived_bytes: int = 0
@@ -95,11 +77,6 @@ class Sending:
         return not busy and (self.ending is not None or not self.pending)
 
     @property
-    def lanes(self) -> int:
-        """How many lanes it takes: one for each job, and one while its instances are being listed."""
-        return sum(1 for chunk in self.chunks if chunk.in_lane) + (not self.prepared)
-
-    @property
     def sent_now(self) -> int:
         """Instances known to be accepted, also those of chunks under way."""
         return self.sent + sum(chunk.accepted for chunk in self.chunks)
@@ -117,6 +94,23 @@ class Sending:
         taken = [self.pending.popleft()]
         while len(taken) < size and self.pending and self._go_together(taken[0], self.pending[0]):
             taken.append(self.pending.popleft())
+        return taken
+
+    def may_share(self) -> bool:
+        """All that is left may go by one job with other small deliveries: C-STOREs over the same association."""
+        plain = self.destination.kind is Kind.MODALITY and self.destination.alteration is None
+        return plain and not self.alone and 0 < len(self.pending) <= MOST_SHARED
+
+    def shares_with(self, other: "Sending") -> bool:
+        """Both may go by one job."""
+        same = _plain(self.destination) == _plain(other.destination)
+        contexts = {instance.context for each in (self, other) for instance in each.pending}
+        return same and self.may_share() and other.may_share() and len(contexts) == 1
+
+    def take_all(self) -> list[Instance]:
+        """All that is left."""
+        taken = list(self.pending)
+        self.pending.clear()
         return taken
 
     def _go_together(self, first: Instance, other: Instance) -> bool:
@@ -162,11 +156,20 @@ class Sending:
         self.give_back(chunk.instances[accepted:])
         self._second_round()
 
+    def chunk_cut_short(self, chunk: Chunk, accepted: int) -> None:
+        """The job ended at somebody else's instance: the rest goes again, alone."""
+        self.chunks.remove(chunk)
+        self._accepted(chunk.instances[:accepted])
+        self.give_back(chunk.instances[accepted:])
+        self.alone = True
+        self._second_round()
+
     def chunk_failed(self, chunk: Chunk, accepted: int, error: SendError) -> Instance | None:
         """The chunk stopped after `accepted` instances. Answers the instance that was refused for good, if any."""
         self.chunks.remove(chunk)
         self._accepted(chunk.instances[:accepted])
         self.error = error
+        self.alone = self.alone or not chunk.share.is_all
         self.strikes = 1 if accepted else self.strikes + 1
         rest = chunk.instances[accepted:]
         refused = self._blame(rest, error)
@@ -229,6 +232,31 @@ class Sending:
         """The error for a chunk whose end nobody saw."""
         text = f"Orthanc no longer knows the job that sent {what}."
         return SendError.passing("JobGone", text)
+
+
+def share_a_job(ready: Sequence[Sending], fair: int) -> list[Sending]:
+    """Of the sendings the first and others after it, `fair` in all, that the next job takes whole.
+
+    One job is one association, and to set that up takes longer than to send an image.
+    """
+    first, *others = ready
+    together = [first]
+    count = len(first.pending)
+    for each in others:
+        if len(together) < fair and count + len(each.pending) <= MOST_SHARED and first.shares_with(each):
+            together.append(each)
+            count += len(each.pending)
+    return together
+
+
+def fair_share(deliveries: int, lanes: int) -> int:
+    """How many small deliveries go by one job, so that no lane stays empty."""
+    return min(MOST_SHARED, _divided(deliveries, lanes))
+
+
+def _plain(destination: Destination) -> Destination:
+    """Without what says which delivery it is for."""
+    return replace(destination, delivery=0, unit="")
 
 
 def _divided(count: int, parts: int) -> int:

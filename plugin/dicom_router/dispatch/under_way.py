@@ -8,6 +8,7 @@ from dicom_router.deliveries.delivery import Reason
 from dicom_router.deliveries.instance import Instance
 from dicom_router.deliveries.outcome import SendError
 from dicom_router.dispatch.health import Health
+from dicom_router.dispatch.job import Job
 from dicom_router.dispatch.outside import Outside
 from dicom_router.dispatch.pace import Pace
 from dicom_router.dispatch.sending import Chunk, Sending
@@ -16,6 +17,8 @@ from dicom_router.orthanc_rest import OrthancError, OrthancUnreachableError
 from dicom_router.store.ledger import Ledger
 from dicom_router.store.queue import DeliveryQueue
 from dicom_router.transports.transport import JobReport, JobState
+
+Shares = list[tuple[Sending, Chunk]]  # of one job, in the order of its instances
 
 
 class UnderWay:
@@ -42,52 +45,66 @@ class UnderWay:
 
     # Handing over
 
-    def submit(self, sending: Sending, instances: list[Instance]) -> None:
-        """Have Orthanc send these. Its answer takes some milliseconds: others are submitted meanwhile."""
-        chunk = self._open(sending, instances, in_lane=True)
-        self._workers.start(partial(self._ask, sending, chunk), partial(self._answered, sending, chunk))
+    def submit(self, parts: Sequence[tuple[Sending, list[Instance]]]) -> None:
+        """Have Orthanc send these by one job. Its answer takes some milliseconds: others are submitted meanwhile."""
+        job = Job(sum(len(instances) for _, instances in parts))
+        shares = self._open(job, parts)
+        self._workers.start(partial(self._ask, shares), partial(self._answered, job, shares))
 
-    def _ask(self, sending: Sending, chunk: Chunk) -> str | OrthancError:
+    def _ask(self, shares: Shares) -> str | OrthancError:
+        instances = [instance for _, chunk in shares for instance in chunk.instances]
         try:
-            return self._transport.submit(sending.destination, chunk.instances)
+            return self._transport.submit(shares[0][0].destination, instances)
         except OrthancError as problem:
             return problem
 
-    def _answered(self, sending: Sending, chunk: Chunk, answer: str | OrthancError | SendError) -> None:
-        if chunk not in sending.chunks:  # told already, when the database did not answer
-            return
+    def _answered(self, job: Job, shares: Shares, answer: str | OrthancError | SendError) -> None:
+        while shares:  # when the database does not answer, this goes on where it was
+            sending, chunk = shares[0]
+            if isinstance(answer, str):
+                self._submitted(sending, chunk, answer)
+            else:
+                self._not_submitted(sending, chunk, answer)
+            del shares[0]
         if isinstance(answer, str):
-            self._submitted(sending, chunk, answer)
-        else:
-            self._not_submitted(sending, chunk, answer)
+            self._begun(job, answer)
         if not self._submitting:
             self._ended_early.clear()
 
     @property
     def _submitting(self) -> bool:
-        return any(chunk.in_lane and not chunk.job_id for sending in self._active for chunk in sending.chunks)
+        return any(chunk.job.in_lane and not chunk.job.id for sending in self._active for chunk in sending.chunks)
 
     def _submitted(self, sending: Sending, chunk: Chunk, job_id: str) -> None:
-        self._ledger.submitted(chunk.ledger_id, job_id)
+        self._ledger.submitted(chunk.ledger_id, chunk.share.text(job_id))
         self._queue.job_submitted(sending.delivery, job_id)
-        expected = self._pace.expected(sending.destination.name, len(chunk.instances))
-        chunk.submitted(job_id, self._outside.clock(), expected)
-        if sending.cut_off:
+
+    def _begun(self, job: Job, job_id: str) -> None:
+        shares = self._shares(job)
+        expected = self._pace.expected(shares[0][0].destination.name, job.count) if shares else None
+        job.submitted(job_id, self._outside.clock(), expected)
+        if any(sending.cut_off for sending, _ in shares):
             self._transport.cancel(job_id)
         if job_id in self._ended_early:
             self.job_ended(job_id, self._ended_early.pop(job_id))
 
     def _not_submitted(self, sending: Sending, chunk: Chunk, problem: OrthancError | SendError) -> None:
         self._ledger.close_chunk(chunk.ledger_id, 0)
+        if not chunk.share.is_all:  # one of the others may be the reason
+            sending.chunk_cut_short(chunk, 0)
+            return
         sending.chunks.remove(chunk)
         sending.give_back(chunk.instances)
         # An instance that was deleted meanwhile is found out when the next attempt lists the resource.
         sending.ending = sending.ending or _refusal(problem)
 
+    def _shares(self, job: Job) -> Shares:
+        return [(each, chunk) for each in self._active for chunk in each.chunks if chunk.job is job]
+
     def try_one(self, sending: Sending) -> None:
         """Send one instance on a way that takes no lane, to find out whether the destination works."""
         instance = sending.pending.popleft()
-        chunk = self._open(sending, [instance], in_lane=False)
+        ((_, chunk),) = self._open(Job(1, in_lane=False), [(sending, [instance])])
         self._health.breaker(sending.destination.name).trying = True
         self._workers.start_asking(
             partial(self._transport.try_one, sending.destination, instance), partial(self._tried, sending, chunk)
@@ -97,49 +114,74 @@ class UnderWay:
         self._health.breaker(sending.destination.name).trying = False
         self._ended(sending, chunk, JobReport(JobState.FAILURE if error else JobState.SUCCESS, int(not error), error))
 
-    def _open(self, sending: Sending, instances: list[Instance], *, in_lane: bool) -> Chunk:
+    def _open(self, job: Job, parts: Sequence[tuple[Sending, list[Instance]]]) -> Shares:
+        """Write down what is about to be handed over. When that cannot be done, nothing is."""
+        shares: Shares = []
+        before = 0
+        try:
+            for sending, instances in parts:
+                shares.append((sending, Chunk(self._open_one(sending, instances), instances, job, before)))
+                before += len(instances)
+        except Exception:
+            for sending, instances in parts:
+                sending.give_back(instances)
+            raise
+        for sending, chunk in shares:
+            sending.chunks.append(chunk)
+        return shares
+
+    def _open_one(self, sending: Sending, instances: list[Instance]) -> int:
         digests = [instance.digest for instance in instances]
         study_id, name = instances[0].study_id, sending.destination.name
-        try:
-            ledger_id = self._ledger.open_chunk(study_id, name, sending.delivery.id, digests)
-        except Exception:
-            sending.give_back(instances)
-            raise
-        chunk = Chunk(ledger_id, instances, in_lane)
-        sending.chunks.append(chunk)
-        return chunk
+        return self._ledger.open_chunk(study_id, name, sending.delivery.id, digests)
 
     # What comes back
 
     def poll(self, now: float) -> None:
         """Look at the jobs that it is time to look at."""
-        for sending in list(self._active):
-            for chunk in [chunk for chunk in sending.chunks if chunk.job_id and chunk.look_at <= now]:
-                self._look(sending, chunk, self._transport.report(chunk.job_id, len(chunk.instances)))
+        for job in [job for job in self._jobs() if job.look_at <= now]:
+            self._look(job, self._transport.report(job.id, job.count))
 
     def next_look(self) -> float | None:
         """When a job is to be looked at; None when none is under way."""
-        times = (chunk.look_at for sending in self._active for chunk in sending.chunks if chunk.job_id)
-        return min(times, default=None)
+        return min((job.look_at for job in self._jobs()), default=None)
+
+    def _jobs(self) -> list[Job]:
+        """Those that Orthanc has made."""
+        jobs = {id(chunk.job): chunk.job for sending in self._active for chunk in sending.chunks if chunk.job.id}
+        return list(jobs.values())
 
     def job_ended(self, job_id: str, state: JobState) -> None:
         """Orthanc says that a job has ended; its result may have left Orthanc's history already."""
-        found = [(each, chunk) for each in self._active for chunk in each.chunks if chunk.job_id == job_id]
+        found = [job for job in self._jobs() if job.id == job_id]
         if not found and self._submitting:
             self._ended_early[job_id] = state
-        for sending, chunk in found:
-            report = self._transport.report(job_id, len(chunk.instances))
+        for job in found:
+            report = self._transport.report(job_id, job.count)
             if report.state is JobState.GONE and state is JobState.SUCCESS:
-                report = JobReport(JobState.SUCCESS, len(chunk.instances))
-            self._look(sending, chunk, report)
+                report = JobReport(JobState.SUCCESS, job.count)
+            self._look(job, report)
 
-    def _look(self, sending: Sending, chunk: Chunk, report: JobReport) -> None:
-        if report.state is not JobState.RUNNING:
-            self._ended(sending, chunk, report)
-            return
-        before = chunk.accepted
-        chunk.looked(report.accepted, self._outside.clock())
-        if chunk.accepted > before:
+    def _look(self, job: Job, report: JobReport) -> None:
+        now = self._outside.clock()
+        if report.state is JobState.RUNNING:
+            job.looked(report.accepted, now)
+        elif report.state is JobState.SUCCESS:
+            self._keep_pace(job, now)
+        for sending, chunk in self._shares(job):
+            told = chunk.share.read(report)
+            if told.state is JobState.RUNNING:
+                self._advance(sending, chunk, told.accepted)
+            else:
+                self._ended(sending, chunk, told)
+
+    def _keep_pace(self, job: Job, now: float) -> None:
+        for sending, _ in self._shares(job)[:1]:
+            self._pace.ended(sending.destination.name, job.count, now - job.submitted_at)
+
+    def _advance(self, sending: Sending, chunk: Chunk, accepted: int) -> None:
+        if accepted > chunk.accepted:
+            chunk.accepted = accepted
             self._ledger.advance(chunk.ledger_id, chunk.accepted)
             self._queue.progress(sending.delivery, sending.sent_now, sending.refused)
             self._health.succeeded(sending.destination)
@@ -151,7 +193,9 @@ class UnderWay:
             self._ledger.close_chunk(chunk.ledger_id, len(chunk.instances))
             sending.chunk_succeeded(chunk)
             self._health.succeeded(sending.destination)
-            self._keep_pace(sending, chunk)
+        elif report.state is JobState.CUT_SHORT:
+            self._ledger.close_chunk(chunk.ledger_id, report.accepted)
+            sending.chunk_cut_short(chunk, report.accepted)
         elif report.state is JobState.STOPPED:
             self._ledger.close_chunk(chunk.ledger_id, report.accepted)
             sending.chunk_stopped(chunk, report.accepted)
@@ -160,11 +204,6 @@ class UnderWay:
             self._failed(sending, chunk, max(report.accepted, chunk.accepted), report.error)
         if not sending.over:  # the end of the attempt tells it too
             self._queue.progress(sending.delivery, sending.sent_now, sending.refused)
-
-    def _keep_pace(self, sending: Sending, chunk: Chunk) -> None:
-        if chunk.job_id:
-            took = self._outside.clock() - chunk.submitted_at
-            self._pace.ended(sending.destination.name, len(chunk.instances), took)
 
     def _failed(self, sending: Sending, chunk: Chunk, accepted: int, error: SendError | None) -> None:
         error = error or sending.lost(f"{len(chunk.instances)} instances")
@@ -182,12 +221,11 @@ class UnderWay:
         """The router stops: pause every job, and note how far it came. False when Orthanc does not answer any more."""
         for sending in self._active:  # all of them, before anything is asked
             sending.ending = sending.ending or Reason.QUEUED
-        for sending in self._active:
-            for chunk in [chunk for chunk in sending.chunks if chunk.job_id]:
-                report = self._transport.pause(chunk.job_id, len(chunk.instances))
-                if report is None:
-                    return False
-                self._look(sending, chunk, report)
+        for job in self._jobs():
+            report = self._transport.pause(job.id, job.count)
+            if report is None:
+                return False
+            self._look(job, report)
         return True
 
     def end(self, sending: Sending) -> None:
@@ -195,8 +233,8 @@ class UnderWay:
         sending.ending = sending.ending or Reason.QUEUED
         sending.cut_off = True
         for chunk in sending.chunks:
-            if chunk.job_id:
-                self._transport.cancel(chunk.job_id)
+            if chunk.job.id:
+                self._transport.cancel(chunk.job.id)
 
 
 def _refusal(problem: OrthancError | SendError) -> SendError:

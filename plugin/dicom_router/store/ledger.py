@@ -45,7 +45,10 @@ CLOSE_WHOLE = Statement(
 
 @dataclass(frozen=True)
 class OpenChunk:
-    """A chunk that may be on its way: its job, and how many of its instances are known to be there."""
+    """A chunk that may be on its way: its job, and how many of its instances are known to be there.
+
+    `job_id` also says which share of the job it is, where there are others (`dispatch.job.Share`).
+    """
 
     id: int
     job_id: str

@@ -20,6 +20,7 @@ class JobState(Enum):
     SUCCESS = "success"
     FAILURE = "failure"
     STOPPED = "stopped"  # Orthanc gave up although the destination has the last instance counted as accepted
+    CUT_SHORT = "cut short"  # what ended it was none of these instances, but others of the same job
     GONE = "gone"  # Orthanc does not know it any more: it was restarted, or the job fell out of its history
 
 
