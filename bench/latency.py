@@ -4,8 +4,8 @@
 PYTHONPATH=integration:bench .venv/bin/python bench/latency.py [--studies 200]
 
 Small studies, one after the other while lanes are free. Orthanc's change log tells dates to the second, so a study is
-taken for stable when it is first seen there, asked for every ten milliseconds. Completed is what the side database
-says, since the history tells seconds. The receiver is in Python, and needs some 0.1 s to take an association.
+taken for stable when it is first seen there, asked for every ten milliseconds. An image has arrived when DCMTK's
+receiver has written its file. Completed is what the side database says, since the history tells seconds.
 """
 
 import argparse
@@ -14,13 +14,14 @@ import sqlite3
 import tempfile
 import threading
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
+from receivers import receiver, storescp
+
 from support.router import Router
-from support.scripted_scp import ScriptedScp
 from support.store_scu import send
 from support.studies import Study, make_study
 
@@ -52,8 +53,11 @@ class Watcher(threading.Thread):
 def measure(studies: int) -> list[dict[str, Any]]:
     """Milliseconds: median and 99th percentile of both."""
     with tempfile.TemporaryDirectory() as folder:
-        pacs = ScriptedScp("PACS", keep_data=False)
-        router = Router(Path(folder) / "router", {"PACS": pacs.node})
+        arrived = Path(folder) / "arrived"
+        arrived.mkdir()
+        pacs = ExitStack()
+        port = pacs.enter_context(storescp(nodelay=True, folder=arrived))
+        router = Router(Path(folder) / "router", {"PACS": receiver(port)})
         router.start()
         watcher = Watcher(router)
         watcher.start()
@@ -70,22 +74,19 @@ def measure(studies: int) -> list[dict[str, Any]]:
             watcher.ended.set()
             router.kill()
             pacs.close()
+        first, last = _arrivals(arrived, made)
         with closing(sqlite3.connect(router.folder / "storage" / "router.db")) as database:
             completed = dict(database.execute("SELECT study_instance_uid, completed_at FROM delivery"))
-    first, last = _arrivals(pacs, made)
     begin = [1000 * (first[uid] - watcher.stable[ids[uid]]) for uid in first]
     end = [1000 * (completed[uid] - last[uid]) for uid in last]
     return [_row("stable to the first C-STORE", begin), _row("last C-STORE to Completed", end)]
 
 
-def _arrivals(pacs: ScriptedScp, studies: list[Study]) -> tuple[dict[str, float], dict[str, float]]:
-    study_of = {uid: study.uid for study in studies for uid in study.sop_instance_uids}
-    first: dict[str, float] = {}
-    last: dict[str, float] = {}
-    for request in pacs.requests:
-        first.setdefault(study_of[request.uid], request.received_at)
-        last[study_of[request.uid]] = request.received_at
-    return first, last
+def _arrivals(folder: Path, studies: list[Study]) -> tuple[dict[str, float], dict[str, float]]:
+    """When the first and the last image of each study was written; the files are named `CT.` and the UID."""
+    times = {file.name.partition(".")[2]: file.stat().st_mtime for file in folder.iterdir()}
+    found = {study.uid: sorted(times[uid] for uid in study.sop_instance_uids) for study in studies}
+    return {uid: each[0] for uid, each in found.items()}, {uid: each[-1] for uid, each in found.items()}
 
 
 def _row(case: str, milliseconds: list[float]) -> dict[str, Any]:

@@ -23,11 +23,12 @@ def dcmtk(name: str) -> str:
 
 
 @contextmanager
-def storescp(*, nodelay: bool) -> Iterator[int]:
-    """DCMTK's receiver; answers its port."""
+def storescp(*, nodelay: bool, folder: Path | None = None) -> Iterator[int]:
+    """DCMTK's receiver, which writes what it gets into `folder`, or throws it away; answers its port."""
     port = free_port()
     environment = {**os.environ, **({"TCP_NODELAY": "1"} if nodelay else {})}
-    command = [dcmtk("storescp"), "--ignore", "--fork", "--aetitle", "RECEIVER", str(port)]
+    keep = ["--output-directory", str(folder)] if folder else ["--ignore"]
+    command = [dcmtk("storescp"), *keep, "--fork", "--aetitle", "RECEIVER", str(port)]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_until(lambda: not port_is_free(port), 30, "storescp listens")
