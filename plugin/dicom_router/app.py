@@ -1,71 +1,48 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The composition root: builds the rooms, owns the threads, starts and stops with Orthanc."""
 
-import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-from dicom_router import __version__, explorer
+from dicom_router import explorer, orthanc_settings
 from dicom_router.aftermath import Aftermath
-from dicom_router.alerting import Alerting, AlertThread, Carrier, alert_threads
-from dicom_router.alerts.alert import News
-from dicom_router.alerts.message import Message, Sender, compose
+from dicom_router.alarms import Alarms
 from dicom_router.api.http import Api
 from dicom_router.api.routes import build
 from dicom_router.api.services import Engine, Services
 from dicom_router.api.web_page import WebPage, web_folder
 from dicom_router.backfill import Backfill
 from dicom_router.cleanup import Cleanup, CleanupThread
-from dicom_router.config import Settings, alert_settings, neighbours, parse
-from dicom_router.destination import Kind
+from dicom_router.config import Settings, neighbours, parse
 from dicom_router.dispatch.breaker import Breaker
 from dicom_router.dispatch.dispatcher import Dispatcher
 from dicom_router.dispatch.outside import Outside
-from dicom_router.first_start import first_place
 from dicom_router.following import FollowingThread
-from dicom_router.global_properties import FIRST_START
 from dicom_router.index_mark import IndexMark
 from dicom_router.intake import Intake, IntakeThread, Tenure
 from dicom_router.listings import Listings
 from dicom_router.location import database_place, owner, processing_folder, told_place
-from dicom_router.messengers.mail import MailMessenger
-from dicom_router.messengers.messenger import Messenger
-from dicom_router.messengers.webhook import WebhookMessenger
 from dicom_router.opening import OpeningThread
 from dicom_router.orthanc_host import Change, OrthancHost, Request, Response
 from dicom_router.orthanc_rest import HttpRest, OrthancError, SdkRest, connect
 from dicom_router.problems import Problem
 from dicom_router.recycling import risk
-from dicom_router.rendering.renderer import Renderer
 from dicom_router.retention import HousekeepingThread, Retention
 from dicom_router.routing import Routed, Routing
 from dicom_router.rules.shelf import RuleShelf
 from dicom_router.safekeeping import SafekeepingThread
+from dicom_router.starting_place import StartingPlace
 from dicom_router.store.database import LOST, StoreError, UnreachableError
 from dicom_router.store.journal import Position
 from dicom_router.store.store import Store, open_store
-from dicom_router.transports.by_kind import TransportsByKind
-from dicom_router.transports.dicom_web import DicomWebService
-from dicom_router.transports.folder import FolderTransport
-from dicom_router.transports.followed_jobs import FollowedJobs
-from dicom_router.transports.http_node import http_nodes
-from dicom_router.transports.http_transport import HttpTransport
-from dicom_router.transports.modality import ModalityTransport
-from dicom_router.transports.own_jobs import OwnJobs
-from dicom_router.transports.peer import PeerService
-from dicom_router.transports.process import ProcessTransport
-from dicom_router.transports.transport import JobState, Transport
-from dicom_router.watching import Watch
+from dicom_router.transports.transport import JobState
+from dicom_router.ways import Ways
 
-DEFAULT_CONCURRENT_JOBS = 2  # Orthanc's own default
-DEFAULT_STABLE_AGE = 60
-FEW_LANES = 4
 START_SECONDS = 20.0
 OWN_JOBS_SECONDS = 1.0  # for the router's own jobs to end, once their connections are shut down
 
@@ -74,8 +51,8 @@ class Router:
     """The router in one Orthanc."""
 
     def __init__(self, host: OrthancHost) -> None:
-        self._loaded_at = time.time()
         self._host = host
+        self._starting_place = StartingPlace(host, time.time())
         self._configuration: dict[str, Any] = host.configuration()
         known = neighbours(self._configuration)
         settings, problems = parse(self._configuration.get("Router", {}), known)
@@ -86,7 +63,7 @@ class Router:
         self._services.shelf = RuleShelf(self._settings.rules)
         if not self._settings.enable:
             self._services.problems.append(Problem("Router.Enable", "The router is switched off; nothing is lost."))
-        self._services.configured_warnings = self._services.warnings = self._warnings()
+        self._services.configured_warnings = self._services.warnings = orthanc_settings.warnings(self._configuration)
         self._api: Api = build(self._services)
         self._web_page = WebPage(web_folder())
         explorer.extend(host, web_folder())
@@ -96,15 +73,23 @@ class Router:
         self._dispatcher: Dispatcher | None = None
         self._housekeeping: HousekeepingThread | None = None
         self._cleanup: CleanupThread | None = None
-        self._alerts: list[AlertThread] = []
-        self._makeshift: TemporaryDirectory[str] | None = None
+        self._alarms = Alarms(
+            self._configuration,
+            self._settings,
+            self._services.problems,
+            self._owner,
+            self._breakers,
+            self._recycling_now,
+            time.time,
+            time.monotonic,
+            self._log,
+        )
         self._following: FollowingThread | None = None
         self._opening: OpeningThread | None = None
         self._safekeeping: SafekeepingThread | None = None
         self._damaged: Store | None = None
         self._stopping = False
-        self._own_jobs: OwnJobs | None = None
-        self._followed_jobs: FollowedJobs | None = None
+        self._ways: Ways | None = None
 
     # Called by Orthanc
 
@@ -120,7 +105,7 @@ class Router:
         if change is Change.STARTED:
             try:
                 self._start()
-                self._start_alerts()
+                self._alarms.start(self._services.store)
             finally:
                 self._started.set()
         elif change is Change.STOPPED:
@@ -133,8 +118,8 @@ class Router:
             self._housekeeping.deleted(resource_id)
 
     def _orthanc_job_ended(self, job_id: str, state: JobState) -> None:
-        if self._followed_jobs is not None:
-            self._followed_jobs.tell(job_id, state)
+        if self._ways is not None:
+            self._ways.orthanc_job_ended(job_id, state)
         self._job_ended(job_id, state)
 
     def _job_ended(self, job_id: str, state: JobState) -> None:
@@ -156,7 +141,7 @@ class Router:
         try:
             self._begin(self._open_store())
         except StoreError as problem:
-            self._remember_first_start()
+            self._starting_place.remember(self._rest, time.time())
             if self._damaged is not None:  # that is told, and being mended
                 return
             self._suspend(Problem("Router.Database", str(problem)))
@@ -189,9 +174,9 @@ class Router:
         try:
             store = self._open_store()
             self._services.problems.remove(told)
-            self._stop_alerts()  # theirs is a makeshift database
+            self._alarms.stop()  # theirs is a makeshift database
             self._begin(store)
-            self._start_alerts()
+            self._alarms.start(self._services.store)
         except UnreachableError:
             if told not in self._services.problems:
                 self._services.problems.append(told)
@@ -244,7 +229,8 @@ class Router:
         store = open_store(place, self._owner(), time.time)
         try:
             store.begin()
-            self._begin_at_first_start(store)
+            if self._rest is not None:
+                self._starting_place.keep(store, self._rest, time.time())
         except LOST as problem:
             raise UnreachableError(f"The router's database does not answer any more: {problem}") from problem
         return store
@@ -271,13 +257,23 @@ class Router:
         aftermath = Aftermath(
             store.runs, store.history, routing, self._services.shelf.all, store.clock, self._services.ring
         )
-        transport = self._transport(rest, store, aftermath)
+        self._ways = ways = Ways(
+            rest,
+            store,
+            aftermath,
+            self._configuration,
+            self._services.neighbours.dicom_web_root,
+            processing_folder(self._configuration, self._host.configuration_file(), self._owner()),
+            self._owner(),
+            self._job_ended,
+            patient_data=self._settings.patient_data,
+        )
         tenure = Tenure(store.reader, store.clock) if store.reader else None
         ours = (lambda: tenure.ours) if tenure else (lambda: True)
         cleanup = Cleanup(store, rest, self._services.destinations, store.clock, self._log, ours)
         self._cleanup = CleanupThread(cleanup, store, self._log)
         outside = Outside(
-            transport,
+            ways.transport,
             rest,
             routing.effective,
             routing.opens,
@@ -295,17 +291,17 @@ class Router:
             store.ledger,
             store.switches,
             self._services.destinations,
-            self._lanes(),
+            orthanc_settings.lanes(self._configuration),
             outside,
         )
-        self._services.engine = Engine(routing, dispatcher, transport)
+        self._services.engine = Engine(routing, dispatcher, ways.transport)
         self._services.backfill = Backfill(routing, store.clock, dispatcher.ring, self._log)
         intake = Intake(
             rest,
             store.journal,
             IndexMark(self._host, store.marks if store.shared else None),
             self._look_at,
-            self._stable_age(),
+            orthanc_settings.stable_age(self._configuration),
             self._log,
             self._services.shelf.triggers,
             tenure,
@@ -335,77 +331,6 @@ class Router:
             if opens is not None:
                 store.queue.plan_earlier(name, opens, delayed)
 
-    def _start_alerts(self) -> None:
-        settings = self._settings.alerts
-        if self._services.problems:
-            settings = alert_settings(self._configuration.get("Router"))
-        store = self._services.store or self._makeshift_store()
-        watch = Watch(
-            settings,
-            store,
-            lambda: self._services.problems,
-            self._breakers,
-            lambda: (bool(self._housekeeping and self._housekeeping.looked), self._recycling_warning()),
-            self._settings.time_zone,
-            store.clock(),
-        )
-        messengers: list[Messenger] = [WebhookMessenger(settings.webhook)] if settings.webhook else []
-        messengers += [MailMessenger(settings.mail)] if settings.mail else []
-        name = str(self._configuration.get("Name") or self._configuration.get("DicomAet") or "Orthanc")
-        sender = Sender(name, __version__, self._owner())
-        allowed = settings.include_patient_data
-
-        def compose_now(news: Sequence[News]) -> Message:
-            return compose(news, sender, store.history.get, store.clock(), patient_data=allowed)
-
-        names = [each.channel for each in messengers]
-        alerting = Alerting(settings, watch, store.alert_book, names, store.clock, self._log)
-        carriers = [Carrier(each, store, compose_now, store.clock, time.monotonic, self._log) for each in messengers]
-        self._alerts = alert_threads(alerting, carriers, store, self._log)
-        for thread in self._alerts:
-            thread.start()
-
-    def _stop_alerts(self) -> None:
-        for thread in self._alerts:
-            thread.stop()
-        self._alerts = []
-        if self._makeshift is not None:
-            self._makeshift.cleanup()
-            self._makeshift = None
-
-    def _makeshift_store(self) -> Store:
-        """Without the router's database, that routing is suspended is told at each start."""
-        self._makeshift = TemporaryDirectory(prefix="dicom-router-")
-        return open_store(Path(self._makeshift.name) / "alerts.db", self._owner(), time.time)
-
-    def _breakers(self) -> Mapping[str, Breaker]:
-        engine = self._services.engine
-        return {name: engine.dispatcher.breaker(name) for name in self._services.destinations} if engine else {}
-
-    def _transport(self, rest: HttpRest | SdkRest, store: Store, aftermath: Aftermath) -> TransportsByKind:
-        self._own_jobs = own_jobs = OwnJobs(self._job_ended)
-        self._followed_jobs = followed = FollowedJobs(rest)
-        modality = ModalityTransport(rest)
-        peers = PeerService(rest)
-        dicom_web = DicomWebService(rest, self._services.neighbours.dicom_web_root)
-        known_peers = peers.directory(http_nodes(self._configuration.get("OrthancPeers"), self._configuration))
-        listed = (self._configuration.get("DicomWeb") or {}).get("Servers")
-        known_servers = dicom_web.directory(http_nodes(listed, self._configuration))
-        folder = processing_folder(self._configuration, self._host.configuration_file(), self._owner())
-        patient_data = self._settings.patient_data
-        process = ProcessTransport(
-            rest, own_jobs, store.runs, aftermath, folder, store.clock, patient_data=patient_data
-        )
-        process.tidy()
-        kinds: dict[Kind, Transport] = {
-            Kind.PROCESS: process,
-            Kind.MODALITY: modality,
-            Kind.PEER: HttpTransport(rest, peers, known_peers, own_jobs, followed),
-            Kind.DICOM_WEB: HttpTransport(rest, dicom_web, known_servers, own_jobs, followed),
-            Kind.FOLDER: FolderTransport(rest, own_jobs, self._owner()),
-        }
-        return TransportsByKind(modality, kinds, own_jobs, Renderer(rest, store.secret.key))
-
     def _stop(self) -> None:
         self._stopping = True
         if self._opening is not None:
@@ -415,18 +340,18 @@ class Router:
             self._rest.close()
 
     def _stop_routing(self) -> None:
-        if self._own_jobs is not None:
-            self._own_jobs.end()
+        if self._ways is not None:
+            self._ways.end()
         if self._services.backfill is not None:
             self._services.backfill.stop()
-        self._stop_alerts()
+        self._alarms.stop()
         threads = (self._following, self._intake, self._housekeeping, self._cleanup, self._dispatcher)
         for thread in (*threads, self._safekeeping):
             if thread is not None:
                 thread.stop()
         self._services.engine = None
-        if self._own_jobs is not None:
-            self._own_jobs.join(OWN_JOBS_SECONDS)
+        if self._ways is not None:
+            self._ways.join(OWN_JOBS_SECONDS)
         if self._services.store is not None:
             self._services.store.close()
 
@@ -451,26 +376,6 @@ class Router:
             if times:
                 store.heard.hear(times)
 
-    # Where reading begins
-
-    def _begin_at_first_start(self, store: Store) -> None:
-        """On the very first start, write down where the change log is; also while routing is suspended."""
-        if store.journal.position() is not None or self._rest is None:
-            return
-        IndexMark(self._host, store.marks if store.shared else None).write()
-        remembered = self._host.global_property(FIRST_START)
-        seq = int(remembered) if remembered.isdigit() else self._first_place()
-        store.journal.begin(Position(seq, seq))
-        self._host.set_global_property(FIRST_START, "")
-
-    def _remember_first_start(self) -> None:
-        """The database cannot be opened: keep the place in Orthanc's own index, so that nothing is missed."""
-        if not self._host.global_property(FIRST_START):
-            self._host.set_global_property(FIRST_START, str(self._first_place()))
-
-    def _first_place(self) -> int:
-        return first_place(self._rest.get, self._loaded_at, time.time()) if self._rest else 0
-
     # What is told
 
     def _suspend(self, problem: Problem) -> None:
@@ -482,34 +387,18 @@ class Router:
         for problem in self._services.problems:
             self._host.log_error(f"dicom-router: {problem.path}: {problem.message}")
 
-    def _warnings(self) -> list[Problem]:
-        found = []
-        if self._lanes() < FEW_LANES:
-            message = (
-                f"Orthanc runs {self._lanes()} jobs at once, for all destinations together; "
-                "with 8 or 16 the router sends several times faster."
-            )
-            found.append(Problem("ConcurrentJobs", message))
-        if self._configuration.get("SaveJobs", True):
-            message = (
-                "After a crash Orthanc itself resumes its jobs from an old position and can send instances twice; "
-                "the router keeps its own queue, so set it to false unless other jobs need it."
-            )
-            found.append(Problem("SaveJobs", message))
-        return found
-
     def _recycling(self, store: Store, rest: HttpRest | SdkRest) -> Problem | None:
         return risk(rest, self._configuration, sum(store.history.count_open().values()))
 
     def _recycling_warning(self) -> Problem | None:
         return self._housekeeping.warning if self._housekeeping else None
 
-    def _lanes(self) -> int:
-        # 0 stands for the number of processors (orthanc: Configuration.json).
-        return int(self._configuration.get("ConcurrentJobs", DEFAULT_CONCURRENT_JOBS)) or os.cpu_count() or 1
+    def _breakers(self) -> Mapping[str, Breaker]:
+        engine = self._services.engine
+        return {name: engine.dispatcher.breaker(name) for name in self._services.destinations} if engine else {}
 
-    def _stable_age(self) -> float:
-        return float(self._configuration.get("StableAge", DEFAULT_STABLE_AGE))
+    def _recycling_now(self) -> tuple[bool, Problem | None]:
+        return bool(self._housekeeping and self._housekeeping.looked), self._recycling_warning()
 
     def _log(self, message: str) -> None:
         self._host.log_warning(f"dicom-router: {message}")

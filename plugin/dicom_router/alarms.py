@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Alerts from start to stop: what is watched, who carries it, and the threads of both."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from dicom_router import __version__, orthanc_settings
+from dicom_router.alerting import Alerting, AlertThread, Carrier, alert_threads
+from dicom_router.alerts.alert import News
+from dicom_router.alerts.message import Message, Sender, compose
+from dicom_router.config import Settings, alert_settings
+from dicom_router.dispatch.breaker import Breaker
+from dicom_router.messengers.mail import MailMessenger
+from dicom_router.messengers.messenger import Messenger
+from dicom_router.messengers.webhook import WebhookMessenger
+from dicom_router.problems import Problem
+from dicom_router.store.store import Store, open_store
+from dicom_router.watching import Watch
+
+Clock = Callable[[], float]
+
+
+class Alarms:
+    """Tells people what they must know; also, where the database cannot be opened, that routing is suspended.
+
+    `owner` names this Orthanc; `recycling` tells whether that was looked at, and what is near; `clock` counts seconds
+    since the epoch, `steady` those of any steady clock.
+    """
+
+    def __init__(
+        self,
+        configuration: Mapping[str, Any],
+        settings: Settings,
+        problems: Sequence[Problem],
+        owner: Callable[[], str],
+        breakers: Callable[[], Mapping[str, Breaker]],
+        recycling: Callable[[], tuple[bool, Problem | None]],
+        clock: Clock,
+        steady: Clock,
+        log: Callable[[str], None],
+    ) -> None:
+        self._configuration = configuration
+        self._settings = settings
+        self._problems = problems
+        self._owner = owner
+        self._breakers = breakers
+        self._recycling = recycling
+        self._clock = clock
+        self._steady = steady
+        self._log = log
+        self._threads: list[AlertThread] = []
+        self._makeshift: TemporaryDirectory[str] | None = None
+
+    def start(self, opened: Store | None) -> None:
+        """Begin to watch; with a configuration that is wrong elsewhere, its alerts still count."""
+        settings = self._settings.alerts
+        if self._problems:
+            settings = alert_settings(self._configuration.get("Router"))
+        store = opened or self._makeshift_store()
+        watch = Watch(
+            settings,
+            store,
+            lambda: self._problems,
+            self._breakers,
+            self._recycling,
+            self._settings.time_zone,
+            store.clock(),
+        )
+        messengers: list[Messenger] = [WebhookMessenger(settings.webhook)] if settings.webhook else []
+        messengers += [MailMessenger(settings.mail)] if settings.mail else []
+        sender = Sender(orthanc_settings.name(self._configuration), __version__, self._owner())
+        allowed = settings.include_patient_data
+
+        def compose_now(news: Sequence[News]) -> Message:
+            return compose(news, sender, store.history.get, store.clock(), patient_data=allowed)
+
+        names = [each.channel for each in messengers]
+        alerting = Alerting(settings, watch, store.alert_book, names, store.clock, self._log)
+        carriers = [Carrier(each, store, compose_now, store.clock, self._steady, self._log) for each in messengers]
+        self._threads = alert_threads(alerting, carriers, store, self._log)
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """End; joins the threads."""
+        for thread in self._threads:
+            thread.stop()
+        self._threads = []
+        if self._makeshift is not None:
+            self._makeshift.cleanup()
+            self._makeshift = None
+
+    def _makeshift_store(self) -> Store:
+        """Without the router's database, that routing is suspended is told at each start."""
+        self._makeshift = TemporaryDirectory(prefix="dicom-router-")
+        return open_store(Path(self._makeshift.name) / "alerts.db", self._owner(), self._clock)

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The very first start: where the reading of the change log begins is written down before anything can go wrong."""
+
+from dicom_router.first_start import first_place
+from dicom_router.global_properties import FIRST_START
+from dicom_router.index_mark import IndexMark
+from dicom_router.orthanc_host import OrthancHost
+from dicom_router.orthanc_rest import OrthancRest
+from dicom_router.store.journal import Position
+from dicom_router.store.store import Store
+
+
+class StartingPlace:
+    """Where the very first start begins. `loaded_at` and `now` in epoch seconds."""
+
+    def __init__(self, host: OrthancHost, loaded_at: float) -> None:
+        self._host = host
+        self._loaded_at = loaded_at
+
+    def keep(self, store: Store, rest: OrthancRest, now: float) -> None:
+        """Write it into a database that knows none; also while routing is suspended. Raises OrthancError."""
+        if store.journal.position() is not None:
+            return
+        IndexMark(self._host, store.marks if store.shared else None).write()
+        remembered = self._host.global_property(FIRST_START)
+        seq = int(remembered) if remembered.isdigit() else first_place(rest.get, self._loaded_at, now)
+        store.journal.begin(Position(seq, seq))
+        self._host.set_global_property(FIRST_START, "")
+
+    def remember(self, rest: OrthancRest, now: float) -> None:
+        """The database cannot be opened: write it into Orthanc's own index, so that nothing is missed."""
+        if not self._host.global_property(FIRST_START):
+            self._host.set_global_property(FIRST_START, str(first_place(rest.get, self._loaded_at, now)))
