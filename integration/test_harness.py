@@ -2,6 +2,7 @@
 """The tools of the other integration tests do what they say, with real Orthancs and real associations."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 from support.latency_proxy import LatencyProxy
 from support.network import DicomNode
 from support.orthanc import Orthanc, read_orthanc_json
+from support.plugin_fault import was_the_plugins_fault
 from support.scripted_scp import Misbehaviour, Rejection, ScriptedScp
 from support.store_scu import send
 from support.studies import bundled_files, data_set_bytes, make_study, same_data_set
@@ -283,3 +285,24 @@ def test_configuration_is_read_as_orthanc_reads_it(tmp_path: Path, monkeypatch: 
     path = tmp_path / "orthanc.json"
     path.write_text('{ // "a": 1,\n "b": "http://c", /* "d":\n 2, */ "e": "${HARNESS_NAME}", "f": "${HARNESS_NO:-y}" }')
     assert read_orthanc_json(path) == {"b": "http://c", "e": "x", "f": "y"}
+
+
+FINALIZING = "W MAIN Registering plugin 'python' (version {})\nW MAIN python: Python plugin is finalizing\n"
+
+
+@pytest.mark.parametrize(
+    ("version", "code", "last_words", "expected"),
+    [
+        ("7.1", -signal.SIGABRT, "free(): invalid pointer\n", True),
+        ("7.1", -signal.SIGSEGV, "", True),
+        ("7.1", -signal.SIGSEGV, "Fatal Python error: Segmentation fault\n", False),
+        ("7.1", -signal.SIGABRT, "", False),
+        ("7.1", -signal.SIGTERM, "", False),
+        ("7.2", -signal.SIGSEGV, "", False),
+        ("7.2", -signal.SIGABRT, "free(): invalid pointer\n", False),
+    ],
+)
+def test_only_the_known_fault_of_the_plugin_is_accepted_at_the_end_of_orthanc(
+    version: str, code: int, last_words: str, expected: bool
+) -> None:
+    assert was_the_plugins_fault(code, FINALIZING.format(version) + last_words) is expected

@@ -268,6 +268,7 @@ def test_warnings_are_shown_with_the_rule_by_a_check_and_in_the_status(router: R
     wait_until(lambda: len(router.router_get("/rules/never")["Warnings"]) == 2, 30, "the lost modality is warned of")
 
 
+@pytest.mark.smoke  # with Python 3.14 Orthanc crashed at its end, when this ran on a thread of its HTTP server
 def test_a_failing_test_of_a_rule_refuses_the_save(router: Router) -> None:
     tests = [{"Given": {"Modality": "CT"}, "Expect": True}, {"Given": {"Modality": "MR"}, "Expect": True}]
     body = {"Name": "tested", "Match": {"Modality": "CT"}, "Send": ["ARCHIVE"], "Tests": tests}

@@ -2,7 +2,9 @@
 """The face of Orthanc's Python plugin: every version answers alike, and nothing is raised into Orthanc."""
 
 import base64
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import unquote_plus
 
 import pytest
@@ -22,8 +24,10 @@ def sdk(request: pytest.FixtureRequest) -> Sdk:
 
 
 @pytest.fixture
-def host(sdk: Sdk) -> OrthancHost:
-    return OrthancHost(sdk)
+def host(sdk: Sdk) -> Iterator[OrthancHost]:
+    made = OrthancHost(sdk)
+    yield made
+    made.stop_listening()
 
 
 def test_a_good_answer_has_its_type_and_headers(sdk: Sdk, host: OrthancHost) -> None:
@@ -55,6 +59,36 @@ def test_a_request_is_read_whole(sdk: Sdk, host: OrthancHost) -> None:
         ("GET", "/router/rules", b""),
     ]
     assert seen[0].headers == {"host": "localhost"}
+
+
+def test_requests_are_worked_on_by_threads_of_ours_as_long_as_orthanc_runs(sdk: Sdk, host: OrthancHost) -> None:
+    """The stack of Orthanc's own is too small for Python 3.14."""
+    workers: list[threading.Thread] = []
+
+    def remember(_request: Request) -> Response:
+        workers.append(threading.current_thread())
+        return Response(b"{}")
+
+    host.listen(PATTERN, remember)
+    sdk.request(PATTERN, "/router/status")
+    host.stop_listening()
+    assert not workers[0].is_alive()
+    assert sdk.request(PATTERN, "/router/status").status == 200
+    assert [worker is threading.current_thread() for worker in workers] == [False, True]
+
+
+def test_a_request_that_takes_long_keeps_no_other_one_waiting(sdk: Sdk, host: OrthancHost) -> None:
+    both = threading.Barrier(2)
+
+    def wait_for_the_other(_request: Request) -> Response:
+        both.wait(10)
+        return Response(b"{}")
+
+    host.listen(PATTERN, wait_for_the_other)
+    with ThreadPoolExecutor(2) as orthanc:
+        told = [orthanc.submit(sdk.request, PATTERN, "/router/x") for _ in range(2)]
+        assert [each.result().status for each in told] == [200, 200]
+    host.stop_listening()
 
 
 def test_a_mistake_in_a_route_is_an_answer_and_a_line_in_the_log(sdk: Sdk, host: OrthancHost) -> None:

@@ -19,6 +19,8 @@ from .orthanc_http import OrthancHttp
 from .plugin_fault import was_the_plugins_fault
 from .waiting import wait_until
 
+# PYTHONFAULTHANDLER: a crash of Python itself is told in the log.
+ENVIRONMENT = {"TCP_NODELAY": "1", "PYTHONFAULTHANDLER": "1"}
 START_SECONDS = 60
 STOP_SECONDS = 30
 CRASH_SIGNS = ("terminate called", "Fatal Python error", "Segmentation fault", "core dumped", "Traceback (most recent")
@@ -113,7 +115,7 @@ class OrthancProcess(OrthancHttp):
             self._process = subprocess.Popen(
                 [orthanc_binary(), self.config_file.name],
                 cwd=self.config_file.parent,
-                env=os.environ | {"TCP_NODELAY": "1", "PYTHONPATH": _python_path()} | self.environment,
+                env=os.environ | ENVIRONMENT | {"PYTHONPATH": _python_path()} | self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -2,7 +2,7 @@
 """A fault of Orthanc's Python plugin itself; docs/decisions.md tells it, test_stopping.py shows it without the router.
 
 At its end, plugin 7.1 frees twice the changes that came after ORTHANC_STOPPED: Orthanc has closed everything by then,
-and the C library ends it with SIGABRT.
+and the C library ends it with SIGABRT, or stumbles over it without a word.
 """
 
 import re
@@ -11,10 +11,14 @@ import signal
 FAULTY = frozenset({"7.1"})  # versions of the plugin
 
 _VERSION = re.compile(r"Registering plugin 'python' \(version (\S+)\)")
-_LAST_WORDS = re.compile(
-    r"Python plugin is finalizing\n"
-    r"(?:free\(\)|malloc\(\)|munmap_chunk\(\)|corrupted|double free|malloc_consolidate\(\))[^\n]*\n?\Z"
-)
+_LAST_WORDS = {
+    -signal.SIGABRT: re.compile(
+        r"Python plugin is finalizing\n"
+        r"(?:free\(\)|malloc\(\)|munmap_chunk\(\)|corrupted|double free|malloc_consolidate\(\))[^\n]*\n?\Z"
+    ),
+    # Where Python itself crashes, its faulthandler tells so, up to the end of the interpreter.
+    -signal.SIGSEGV: re.compile(r"Python plugin is finalizing\n?\Z"),
+}
 
 
 def is_faulty(log: str) -> bool:
@@ -24,5 +28,6 @@ def is_faulty(log: str) -> bool:
 
 
 def was_the_plugins_fault(exit_code: int, log: str) -> bool:
-    """Whether Orthanc ended by this fault and by nothing else: its very last words are those of the C library."""
-    return exit_code == -signal.SIGABRT and is_faulty(log) and _LAST_WORDS.search(log) is not None
+    """Whether Orthanc ended by this fault and by nothing else: its very last words tell. With PYTHONFAULTHANDLER."""
+    last_words = _LAST_WORDS.get(exit_code)
+    return last_words is not None and is_faulty(log) and last_words.search(log) is not None

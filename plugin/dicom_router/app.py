@@ -336,6 +336,7 @@ class Router:
         if self._opening is not None:
             self._opening.stop()
         self._stop_routing()
+        self._host.stop_listening()
         if self._rest is not None:
             self._rest.close()
 

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from dicom_router.kept import keep
+from dicom_router.request_threads import RequestThreads
 from dicom_router.users import checks_users, user_of
 
 PLUGIN = "python"  # all Python scripts are this one plugin for Orthanc
@@ -70,6 +71,7 @@ class OrthancHost:
         self._orthanc = orthanc
         self._queries_come_decoded = False
         self._checks_users: bool | None = None
+        self._threads = RequestThreads()
         types = orthanc.ChangeType
         self._changes = {
             types.ORTHANC_STARTED: Change.STARTED,
@@ -138,9 +140,12 @@ class OrthancHost:
     def listen(self, pattern: str, on_request: OnRequest) -> None:
         """Answer requests whose path matches the regular expression. At import only: later it can deadlock."""
 
+        def respond(uri: str, request: Mapping[str, Any]) -> Response:
+            return self._probed(request) if uri == QUERY_PROBE else on_request(self._request(uri, request))
+
         def answer(output: Any, uri: str, **request: Any) -> None:
             try:
-                response = self._probed(request) if uri == QUERY_PROBE else on_request(self._request(uri, request))
+                response = self._threads.run(lambda: respond(uri, request))
             except Exception as problem:  # noqa: BLE001 - nothing may be raised into Orthanc
                 self.log_error(f"dicom-router: the request {request.get('method')} {uri} failed: {problem!r}")
                 response = Response(b'{"Error": "Internal error; see the log of Orthanc."}', status=500)
@@ -150,6 +155,10 @@ class OrthancHost:
                 self.log_error(f"dicom-router: {request.get('method')} {uri} could not be answered: {problem!r}")
 
         self._orthanc.RegisterRestCallback(pattern, keep(answer))
+
+    def stop_listening(self) -> None:
+        """Orthanc stops: end the threads that work on requests. What still comes is answered all the same."""
+        self._threads.stop()
 
     def set_home(self, uri: str) -> None:
         """Where the plugin's own page is; Orthanc Explorer and Orthanc Explorer 2 link to it."""
