@@ -207,6 +207,7 @@ class Rest:
     """Orthanc, as far as a folder asks."""
 
     holds_interpreter = False
+    finds_all = False
 
     def __init__(self) -> None:
         self.tags: dict[str, dict[str, str]] = {}

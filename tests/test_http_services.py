@@ -22,6 +22,7 @@ class Rest:
     """Our Orthanc: remembers what is posted."""
 
     holds_interpreter = False
+    finds_all = False
 
     def __init__(self, answers: dict[str, Any] | None = None) -> None:
         self.posted: list[tuple[str, Any]] = []

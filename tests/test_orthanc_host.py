@@ -5,12 +5,13 @@ import base64
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 from urllib.parse import unquote_plus
 
 import pytest
 
 from dicom_router.orthanc_host import Change, OrthancHost, Request, Response
-from dicom_router.orthanc_rest import OrthancError, SdkRest, connect
+from dicom_router.orthanc_rest import OrthancError, SdkRest, connect, extended_find
 from fakes.sdk import VERSIONS, ChangeType, Output, Sdk
 
 PATTERN = "/router(/.*)?"
@@ -257,3 +258,20 @@ def test_a_user_is_named_only_where_orthanc_has_checked_the_password(
     headers = {"authorization": "Basic " + base64.b64encode(b"alice:se:cret").decode()}
     sdk.routes[PATTERN](Output(), "/router", method="GET", groups=(), headers=headers, get={})
     assert seen[0].user == user
+
+
+@pytest.mark.parametrize(
+    ("system", "configuration", "expected"),
+    [
+        ({"Version": "1.10.1"}, {}, False),
+        ({"Capabilities": {"HasExtendedFind": True}}, {}, True),
+        ({"Capabilities": {"HasExtendedFind": True}}, {"LimitFindInstances": 0, "LimitFindResults": 0}, True),
+        ({"Capabilities": {"HasExtendedFind": False}}, {}, False),
+        ({"Capabilities": {"HasExtendedFind": True}}, {"LimitFindInstances": 100}, False),
+        ({"Capabilities": {"HasExtendedFind": True}}, {"LimitFindResults": 100}, False),
+    ],
+)
+def test_instances_are_found_by_one_question_where_no_answer_is_cut_short(
+    system: dict[str, Any], configuration: dict[str, Any], expected: bool
+) -> None:
+    assert extended_find(system, configuration) is expected

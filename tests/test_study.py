@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Facts about a study, out of the answers of Orthanc 1.10.1."""
+"""Facts about a study, out of the answers of Orthanc 1.10.1, and of 1.12.5 and later."""
 
 from datetime import UTC, datetime
 from typing import cast
@@ -12,10 +12,11 @@ from dicom_router.study import ResourceFacts, exists, list_instances
 from fakes.orthanc import FakeOrthanc, unreachable
 
 
-@pytest.fixture
-def orthanc() -> FakeOrthanc:
+@pytest.fixture(params=[False, True], ids=["1.10", "1.12.5"])
+def orthanc(request: pytest.FixtureRequest) -> FakeOrthanc:
     """A study with a CT series of two images and a report, beside another study."""
     made = FakeOrthanc()
+    made.finds_all = request.param
     made.receive(
         "s",
         series="ct",

@@ -42,6 +42,7 @@ class Files:
     """The part of Orthanc's REST API that reading facts takes (OrthancRest)."""
 
     holds_interpreter = False
+    finds_all = False
 
     def __init__(self, paths: Sequence[Path]) -> None:
         """Raises FileError."""

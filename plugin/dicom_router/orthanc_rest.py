@@ -46,6 +46,7 @@ class OrthancRest(Protocol):
     """Orthanc's REST API; paths as in Orthanc's documentation, bodies and answers decoded JSON."""
 
     holds_interpreter: bool
+    finds_all: bool  # see `extended_find`
 
     def get(self, path: str, timeout: float = 60.0) -> Any:
         """GET; raises OrthancError."""
@@ -81,7 +82,8 @@ class HttpRest:
 
     holds_interpreter = False
 
-    def __init__(self, url: str, token: str, connections: int = 16) -> None:
+    def __init__(self, url: str, token: str, connections: int = 16, *, finds_all: bool = False) -> None:
+        self.finds_all = finds_all
         context = ssl.create_default_context()
         context.check_hostname = False  # the port of our own process
         context.verify_mode = ssl.CERT_NONE
@@ -168,6 +170,7 @@ class SdkRest:
     """Through the SDK: for an Orthanc without HTTP server."""
 
     holds_interpreter = True
+    finds_all = False
 
     def __init__(self, host: OrthancHost) -> None:
         self._host = host
@@ -221,7 +224,7 @@ def connect(host: OrthancHost, configuration: dict[str, Any]) -> HttpRest | SdkR
     address = "127.0.0.1" if "127.0.0.1" in addresses or "0.0.0.0" in addresses else addresses[0]  # noqa: S104
     rest = HttpRest(f"{scheme}://{address}:{configuration.get('HttpPort', 8042)}", host.authorization_token())
     try:
-        rest.get("/system")
+        rest.finds_all = extended_find(rest.get("/system"), configuration)
     except OrthancError as problem:
         host.log_warning(
             f"dicom-router: the HTTP port of Orthanc cannot be used ({problem}); "
@@ -229,6 +232,15 @@ def connect(host: OrthancHost, configuration: dict[str, Any]) -> HttpRest | SdkR
         )
         return SdkRest(host)
     return rest
+
+
+def extended_find(system: dict[str, Any], configuration: dict[str, Any]) -> bool:
+    """Whether `/tools/find` tells all about the instances of a resource by one question to the index.
+
+    So it is since Orthanc 1.12.5, with an index that can; a limit for answers would cut them short without a word.
+    """
+    limited = configuration.get("LimitFindInstances") or configuration.get("LimitFindResults")
+    return bool((system.get("Capabilities") or {}).get("HasExtendedFind")) and not limited
 
 
 def _decode(body: bytes) -> Any:

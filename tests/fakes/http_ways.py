@@ -23,6 +23,7 @@ class FakeRest:
     """What the transport asks of Orthanc: its entries, its jobs, its files."""
 
     holds_interpreter = False
+    finds_all = False
 
     def __init__(self) -> None:
         self.entries: dict[str, Any] | OrthancError = {"away": {"Url": f"{URL}/"}}

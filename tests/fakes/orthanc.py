@@ -65,6 +65,7 @@ class FakeOrthanc:
     """Holds studies and writes a change log. A failing call is put into `failures` by its path's beginning."""
 
     holds_interpreter: bool = False
+    finds_all: bool = False  # as Orthanc 1.12.5 and later do
     instances: dict[str, Stored] = field(default_factory=dict)
     study_tags: dict[str, Json] = field(default_factory=dict)
     study_metadata: dict[str, Json] = field(default_factory=dict)
@@ -182,7 +183,23 @@ class FakeOrthanc:
         body = json.loads(json.dumps(body))
         if path == "/tools/bulk-content":
             return self._bulk(body)
+        if path == "/tools/find" and self.finds_all:
+            return self._find(body)
         raise AssertionError(f"the fake Orthanc has no POST {path}")
+
+    def _find(self, body: Json) -> list[Json]:
+        """The instances of a resource, with all that bulk-content has, told otherwise."""
+        assert (body["Level"], body["Query"], body["Short"]) == ("Instance", {}, True)
+        assert {"MainDicomTags", "Metadata", "Attachments", "Parent"} <= set(body["ResponseContent"])
+        (parent,) = [body[name] for name in ("ParentPatient", "ParentStudy", "ParentSeries") if name in body]
+        found = self._bulk({"Resources": [parent], "Level": "Instance", "Metadata": True, "Short": True})
+        kept = ("ID", "MainDicomTags", "Metadata", "ParentSeries", "Type")
+        thumbnail = {"ContentType": 4097, "Uuid": "another", "UncompressedSize": 5}
+        return [
+            {name: row[name] for name in kept}
+            | {"Attachments": [thumbnail, _attachment(row["FileUuid"], row["FileSize"])]}
+            for row in found
+        ]
 
     def ask(self, path: str, body: object) -> Any:
         return self.post(path, body)
@@ -275,3 +292,7 @@ class FakeOrthanc:
 
 def unreachable() -> OrthancError:
     return OrthancUnreachableError("ReadTimeoutError in GET")
+
+
+def _attachment(uuid: str, size: int) -> Json:
+    return {"ContentType": 1, "Uuid": uuid, "CompressedSize": size + 7, "UncompressedSize": size}
