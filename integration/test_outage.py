@@ -47,7 +47,8 @@ def test_a_destination_that_refuses_connections_harms_no_other_and_is_served_whe
     *failed, last = story["Attempts"]
     assert len(failed) == 3
     assert {attempt["Error"]["Class"] for attempt in failed} == {"Transient"}
-    assert {attempt["Error"]["Code"] for attempt in failed} == {"ConnectionRefused"}
+    # The DCMTK of Orthanc 1.13 does not tell that it was refused.
+    assert {attempt["Error"]["Code"] for attempt in failed} <= {"ConnectionRefused", "ConnectionFailed"}
     assert (last["Error"], last["InstancesSent"]) == (None, 10)
     assert [step["Status"] for step in story["Timeline"]][-1] == "Completed"
 
