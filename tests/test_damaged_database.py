@@ -3,7 +3,9 @@
 
 import json
 import sqlite3
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -206,6 +208,32 @@ def test_damage_that_was_met_while_the_router_ran_is_known_at_the_next_start(pat
     assert "database disk image is malformed" in store.damage_told()
     opened(path)
     assert len(aside(path)) == 1
+
+
+def test_a_database_is_closed_only_once_nobody_reads_it(path: Path) -> None:
+    """A request may, while the database is replaced; to close its connection would end the process."""
+    database = opened(path).file
+    assert database is not None
+    reads, may_end = threading.Event(), threading.Event()
+    read: list[object] = []
+
+    def read_slowly() -> None:
+        with session(database):
+            reads.set()
+            may_end.wait(10)
+            read.append(Delivery.select().count())
+
+    reader = threading.Thread(target=read_slowly)
+    reader.start()
+    reads.wait(10)
+    assert not database.retire(0.01)
+    with ThreadPoolExecutor(1) as pool:
+        retired = pool.submit(database.retire, 10)
+        may_end.set()
+        assert retired.result()
+    reader.join()
+    assert read == [0]
+    assert not database._connections
 
 
 def test_damage_that_is_met_is_told_and_counts_as_a_lost_database(path: Path) -> None:

@@ -44,6 +44,7 @@ from dicom_router.transports.transport import JobState
 from dicom_router.ways import Ways
 
 START_SECONDS = 20.0
+RETIRE_SECONDS = 30.0  # for the requests that read a database which is to be replaced
 OWN_JOBS_SECONDS = 1.0  # for the router's own jobs to end, once their connections are shut down
 
 
@@ -207,7 +208,7 @@ class Router:
         self._stop_routing()
         store, self._services.store = self._services.store, None
         if store is not None and store.file is not None:
-            store.file.close_all()  # else SQLite would remove the log of the fresh one at their end
+            store.file.retire(RETIRE_SECONDS)  # else SQLite would remove the log of the fresh one at their end
         return self._open_again(told)
 
     def _learn_queries(self, rest: HttpRest | SdkRest) -> None:

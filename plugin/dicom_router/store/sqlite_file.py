@@ -40,6 +40,17 @@ class SqliteFile(PooledSqliteDatabase):
             run("INSERT OR REPLACE INTO meta (key, value) VALUES ('written', hex(randomblob(8)))")
         self.trouble = ""
 
+    def retire(self, patience: float) -> bool:
+        """Close every connection, once nobody uses it; False when somebody still does after `patience` seconds.
+
+        One that is closed while another thread executes a statement on it would end the process.
+        """
+        self.close()
+        with self._pool_available:
+            free = self._pool_available.wait_for(lambda: not self._in_use, patience)
+            self.close_idle()
+        return bool(free)
+
     @contextmanager
     def watched(self) -> Iterator[None]:
         """Remember what goes wrong. Raises DamagedError for what SQLite has several errors for."""
