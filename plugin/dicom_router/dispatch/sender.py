@@ -119,9 +119,9 @@ class Sender:
         if in_flight >= most or self._health.only_urgent(name) is None or not self._health.breaker(name).proven(now):
             return None
         ready = [sending for sending in self._of(name) if sending.has_room]
-        if not ready or len(ready) < self._fair_share(name, ready, now):
-            return None
         urgent = any(_is_urgent(sending) for sending in ready)
+        if not ready or (not urgent and len(ready) < self._fair_share(name, ready, now)):
+            return None
         return Candidate(name, in_flight, most, urgent, self._served.get(name, 0.0))
 
     def _fair_share(self, name: str, ready: Sequence[Sending], now: float) -> int:
