@@ -102,7 +102,7 @@ class Sender:
             room += most * (MOST_SHARED - 1)
         waiting = [sending for sending in self._of(name) if not sending.prepared or sending.has_room]
         for _ in range(max(most, len(waiting))):  # more with each turn, so that none takes long
-            overtakes = self._is_urgent(name) and sum(map(_is_urgent, waiting)) < most
+            overtakes = self._urgent_waits(name) and sum(map(_is_urgent, waiting)) < most
             enough = len(waiting) >= room or any(_is_large(sending) for sending in waiting)
             if not overtakes and (enough or self._first_rank(name) is None):
                 return
@@ -142,7 +142,7 @@ class Sender:
     def _gathered_at(listed: Sequence[Sending]) -> float:
         return min((sending.began + GATHERING_SECONDS for sending in listed), default=math.inf)
 
-    def _is_urgent(self, name: str) -> bool:
+    def _urgent_waits(self, name: str) -> bool:
         first = self._first_rank(name)
         return first is not None and first < LAST_URGENT_RANK
 
