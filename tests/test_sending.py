@@ -188,6 +188,32 @@ def test_an_instance_refused_for_good_is_named_and_the_rest_goes_on(delivery: De
     assert (attempt.sent, attempt.refused, attempt.over, attempt.result()) == (9, 1, True, None)
 
 
+@pytest.mark.parametrize("problem", [BROKEN, DEAD])
+def test_an_attempt_that_failed_itself_when_its_destination_became_held_has_failed(
+    delivery: Delivery, problem: SendError
+) -> None:
+    attempt = sending(delivery, many(20))
+    attempt.chunk_failed(handed_out(attempt, 4), 0, problem)
+    if attempt.ending is None:
+        attempt.wait(Reason.HELD, NOW + 15)
+    assert attempt.result() is problem
+
+
+def test_an_attempt_that_did_not_fail_since_its_last_success_waits_for_a_held_destination(delivery: Delivery) -> None:
+    attempt = sending(delivery, many(20))
+    attempt.chunk_failed(handed_out(attempt, 4), 0, BROKEN)
+    attempt.chunk_succeeded(handed_out(attempt, 4))
+    attempt.wait(Reason.HELD, NOW + 15)
+    assert attempt.result() is Reason.HELD
+
+
+def test_a_busy_answer_to_one_instance_is_not_why_its_destination_is_held(delivery: Delivery) -> None:
+    attempt = sending(delivery, many(20))
+    attempt.chunk_failed(handed_out(attempt, 4), 0, BUSY)
+    attempt.wait(Reason.HELD, NOW + 15)
+    assert attempt.result() is Reason.HELD
+
+
 def test_a_suspect_gets_its_second_chance_when_the_rest_has_gone(delivery: Delivery) -> None:
     attempt = sending(delivery, many(10))
     assert attempt.chunk_failed(handed_out(attempt), 3, BUSY) is None

@@ -30,15 +30,20 @@ class Closing:
         self._outside = outside
         self._random = random.Random()  # noqa: S311 - spreads retries
 
-    def close_over(self, active: list[Sending], now: float) -> None:
-        """Close, or verify first, what has nothing left to send; what was closed leaves `active`."""
-        for sending in [sending for sending in active if sending.over]:
+    def close_over(self, active: list[Sending], now: float) -> bool:
+        """Close, or verify first, what has nothing left to send. What was closed leaves `active`.
+
+        True when there was any, which makes room for the next.
+        """
+        over = [sending for sending in active if sending.over]
+        for sending in over:
             if self._must_verify(sending):
                 sending.verifying = True
                 self._workers.start_verifying(partial(self._verify, sending), partial(self._verified, sending))
             else:
                 self._close(sending, now)
                 active.remove(sending)
+        return bool(over)
 
     def give_back(self, active: list[Sending], now: float) -> None:
         """The router stops: write what is known to have arrived, and leave the rest for the next start."""

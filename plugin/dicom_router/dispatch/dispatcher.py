@@ -161,18 +161,19 @@ class Dispatcher:
 
     def _turn(self) -> None:
         try:
-            self._advance(self._outside.clock())
+            made_room = self._advance(self._outside.clock())
             if self._database_lost:
                 self._database_lost = False
                 self._outside.log("the router's database answers again; sending goes on")
-            self._workers.receive(self._pause())
+            self._workers.receive(0.0 if made_room else self._pause())
         except LOST:
             raise
         except Exception as problem:  # noqa: BLE001 - the loop outlives any mistake; guarded writes keep the queue right
             self._outside.log(f"the dispatcher met an unexpected error and goes on: {problem!r}")
             self._workers.stopping.wait(ERROR_PAUSE_SECONDS)
 
-    def _advance(self, now: float) -> None:
+    def _advance(self, now: float) -> bool:
+        """Do what is due now. True when the end of an attempt has made room for the next."""
         self._renew_leases(now)  # first: what was taken over while this process stood still must not be sent here
         self._adopt(now)
         self._queue.wake_due(now)
@@ -183,12 +184,10 @@ class Dispatcher:
         self._sender.try_unproven(now)
         self._sender.start_processes(now)
         self._sender.fill(now)
-        self._closing.close_over(self._sender.active, now)
+        return self._closing.close_over(self._sender.active, now)
 
     def _pause(self) -> float:
-        """Seconds until something is due; a closed attempt may have made room for the next at once."""
-        if any(sending.over for sending in self._sender.active):
-            return 0.0
+        """Seconds until something is due."""
         now = self._outside.clock()
         look = self._sender.under_way.next_look()
         gathered = self._sender.next_change(now)

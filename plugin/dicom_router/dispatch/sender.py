@@ -236,7 +236,7 @@ class Sender:
             ready = next((sending for sending in active if sending.has_work), None)
             if ready is not None:
                 self._try_one(ready)
-            elif not active:
+            elif all(sending.verifying for sending in active):
                 self._claim(name, now)
 
     def _try_one(self, sending: Sending) -> None:

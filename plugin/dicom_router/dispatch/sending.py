@@ -126,8 +126,13 @@ class Sending:
         self.prepared = True
 
     def wait(self, reason: Reason, until: float | None) -> None:
-        """The attempt starts nothing more, and is given back once what is on its way has ended."""
-        self.ending = reason
+        """The attempt starts nothing more, and is given back once what is on its way has ended.
+
+        Where its own last failure is why the destination is held, the attempt has failed: else it would never be
+        given up.
+        """
+        error = self.error if reason is Reason.HELD and self.strikes else None
+        self.ending = reason if error is None or error.scope is Scope.INSTANCE else error
         self.planned = until
 
     def give_back(self, instances: Iterable[Instance]) -> None:
