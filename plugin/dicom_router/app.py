@@ -102,21 +102,31 @@ class Router:
         return self._api.handle(request)
 
     def on_change(self, change: Change, resource_id: str) -> None:
-        """Ring the right bell; nothing here takes long."""
-        if change is Change.STARTED:
+        """Ring the right bell; nothing here takes long. Most changes are instances that Orthanc is receiving."""
+        if change is Change.NEW_INSTANCE:
+            if Change.NEW_INSTANCE.value in self._services.shelf.triggers():
+                self._ring_intake()
+        elif change is Change.STABLE:
+            self._ring_intake()
+        elif change is Change.JOB_SUCCESS:
+            self._orthanc_job_ended(resource_id, JobState.SUCCESS)
+        elif change is Change.JOB_FAILURE:
+            self._orthanc_job_ended(resource_id, JobState.FAILURE)
+        elif change is Change.DELETED:
+            if self._housekeeping is not None:
+                self._housekeeping.deleted(resource_id)
+        elif change is Change.STARTED:
             try:
                 self._start()
                 self._alarms.start(self._services.store)
             finally:
                 self._started.set()
-        elif change is Change.STOPPED:
+        else:
             self._stop()
-        elif self._is_doorbell(change) and self._intake is not None:
+
+    def _ring_intake(self) -> None:
+        if self._intake is not None:
             self._intake.ring()
-        elif change in {Change.JOB_SUCCESS, Change.JOB_FAILURE}:
-            self._orthanc_job_ended(resource_id, JobState.SUCCESS if change is Change.JOB_SUCCESS else JobState.FAILURE)
-        elif change is Change.DELETED and self._housekeeping is not None:
-            self._housekeeping.deleted(resource_id)
 
     def _orthanc_job_ended(self, job_id: str, state: JobState) -> None:
         if self._ways is not None:
@@ -126,11 +136,6 @@ class Router:
     def _job_ended(self, job_id: str, state: JobState) -> None:
         if self._dispatcher is not None:
             self._dispatcher.job_ended(job_id, state)
-
-    def _is_doorbell(self, change: Change) -> bool:
-        return change is Change.STABLE or (
-            change is Change.NEW_INSTANCE and Change.NEW_INSTANCE.value in self._services.shelf.triggers()
-        )
 
     # Starting and stopping
 

@@ -101,7 +101,7 @@ class Sender:
         if self._shares_jobs(name) and (in_flight or free > 0):
             room += most * (MOST_SHARED - 1)
         waiting = [sending for sending in self._of(name) if not sending.prepared or sending.has_room]
-        for _ in range(max(most, len(waiting))):  # more with each turn, so that none takes long
+        for _ in range(max(most, len(self._of(name)))):  # more with each turn, so that none takes long
             overtakes = self._urgent_waits(name) and sum(map(_is_urgent, waiting)) < most
             enough = len(waiting) >= room or any(_is_large(sending) for sending in waiting)
             if not overtakes and (enough or self._first_rank(name) is None):

@@ -11,15 +11,15 @@ class RuleShelf:
 
     def __init__(self, configured: Sequence[Rule]) -> None:
         self._configured = tuple(configured)
-        self._rules = self._configured
+        self._put(self._configured)
 
     def all(self) -> tuple[Rule, ...]:
         """In the order in which they are looked at."""
         return self._rules
 
     def triggers(self) -> frozenset[str]:
-        """What the rules that are switched on wait for."""
-        return frozenset(rule.trigger for rule in self._rules if rule.enabled)
+        """What the rules that are switched on wait for. Asked with each instance that Orthanc receives."""
+        return self._triggers
 
     def get(self, name: str) -> Rule | None:
         """By name."""
@@ -32,4 +32,8 @@ class RuleShelf:
     def replace_kept(self, rules: Iterable[Rule]) -> None:
         """These are now the rules made over REST. One with the name of a rule of orthanc.json gives way to it."""
         kept = [rule for rule in rules if rule.origin is Origin.DATABASE and not self.is_configured(rule.name)]
-        self._rules = (*self._configured, *kept)
+        self._put((*self._configured, *kept))
+
+    def _put(self, rules: tuple[Rule, ...]) -> None:
+        self._rules = rules
+        self._triggers = frozenset(rule.trigger for rule in rules if rule.enabled)
