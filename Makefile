@@ -70,6 +70,8 @@ lint: $(VENV)/.tests-ready ## Style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	MYPYPATH=docker $(BIN)/mypy --config-file= --strict --no-error-summary docker/check.py
+	MYPYPATH=docker $(BIN)/mypy --config-file= --strict --no-error-summary examples/two-sites/check.py
 
 clean: ## Remove what was made here: the environment, fetched modules, the data of `make run`, caches
 	rm -rf $(VENV) node_modules plugin/web/vendor run build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -23,13 +23,16 @@ def checks() -> None:
         check(status["State"] == "Running", f"the router runs: {status['Problems']}")
         check(containers.call("exec", "router", "id", "-u").strip() != "0", "it does not run as root")
         study = router.make_study("container check", ["CT", "CT", "CT"])
-        for name, destination in (("ARCHIVE", archive), ("WORKSTATION", workstation)):
-            wait_until(lambda at=destination: at.modalities(study) == ["CT"] * 3, f"{name} has the study")
-            wait_until(
-                lambda to=name: router.delivery(study, to)["Status"] == "Completed", f"it is Completed for {name}"
-            )
+        arrives(study, router, "ARCHIVE", archive)
+        arrives(study, router, "WORKSTATION", workstation)
         told = containers.call("exec", "router", "dicom-router", "destinations")
         check("ARCHIVE" in told, "the command line works inside of the container")
+
+
+def arrives(study: str, router: Orthanc, name: str, destination: Orthanc) -> None:
+    """Raises CheckError unless the destination gets the whole study and the router says so."""
+    wait_until(lambda: destination.modalities(study) == ["CT"] * 3, f"{name} has the study")
+    wait_until(lambda: router.status_of(study, name) == "Completed", f"it is Completed for {name}")
 
 
 if __name__ == "__main__":
