@@ -88,7 +88,15 @@ def idling(store: Store) -> dict[str, float]:
     )
     destinations = {name: Destination(name, name) for name in DESTINATIONS}
     dispatcher = Dispatcher(
-        store.database, store.queue, store.failover, store.ledger, store.switches, destinations, 16, outside
+        store.database,
+        store.queue,
+        store.failover,
+        store.overdue,
+        store.ledger,
+        store.switches,
+        destinations,
+        16,
+        outside,
     )
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     dispatcher.start()

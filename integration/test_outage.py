@@ -53,6 +53,30 @@ def test_a_destination_that_refuses_connections_harms_no_other_and_is_served_whe
     assert [step["Status"] for step in story["Timeline"]][-1] == "Completed"
 
 
+def test_what_waits_for_a_destination_that_stays_away_is_given_up_and_can_be_resent(
+    start_router: StartRouter, start_scp: StartScp, tmp_path: Path
+) -> None:
+    down = start_scp("DOWN")
+    down.stop_listening()
+    retry = {"First": "100ms", "Max": "100ms", "GiveUpAfter": "6s"}
+    router = start_router({"DOWN": down.node}, section={"Retry": retry})
+    first, second = (make_study(tmp_path / str(number), instances=3) for number in range(2))
+    assert send(first.files, router.node).acknowledged == first.sop_instance_uids
+    wait_until(lambda: destination(router)["State"] == "Held", 30, "DOWN is held")
+    assert send(second.files, router.node).acknowledged == second.sop_instance_uids
+    failed = router.wait_for_deliveries(lambda found: [each["Status"] for each in found] == ["Failed"] * 2)
+    assert all(each["LastError"]["Message"] for each in failed)
+    assert "Given up" in router.router_get(f"/history/{failed[0]['ID']}")["Timeline"][-1]["Text"]
+
+    down.start_listening()
+    for each in failed:
+        router.router_post(f"/history/{each['ID']}/resend")
+    down.wait_for(6, PROBE_SECONDS + 10)
+    ended = ["Completed"] * 2 + ["Failed"] * 2
+    router.wait_for_deliveries(lambda found: [each["Status"] for each in found] == ended)
+    assert down.received == Counter(first.sop_instance_uids + second.sop_instance_uids)
+
+
 def destination(router: Any) -> dict[str, Any]:
     answer: dict[str, Any] = router.router_get("/destinations/DOWN")
     return answer

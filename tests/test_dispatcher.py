@@ -11,7 +11,7 @@ import pytest
 
 from builders import destination, enqueued, found
 from conftest import OpenStore
-from dicom_router.deliveries.delivery import Priority, Reason, Status
+from dicom_router.deliveries.delivery import Delivery, Priority, Reason, Status
 from dicom_router.deliveries.outcome import SendError
 from dicom_router.deliveries.retry import RetryPolicy
 from dicom_router.destination import Destination, Kind, Verify
@@ -24,6 +24,7 @@ from dicom_router.dispatch.sending import MOST_SHARED
 from dicom_router.listings import Listings
 from dicom_router.orthanc_rest import OrthancRest
 from dicom_router.store.database import LOST
+from dicom_router.store.overdue import OLDEST
 from dicom_router.store.store import Store
 from dicom_router.study import list_instances
 from fakes.orthanc import FakeOrthanc, unreachable
@@ -44,6 +45,7 @@ class World:
         self.destinations = {name: destination(name, retry=QUICK) for name in ("A", "B", "C")}
         self.lanes = 4
         self.associations = 0  # that the Send of all deliveries asks for, where it does
+        self.patience: dict[str, float] = {}  # the GiveUpAfter of a study's Send, where it is another
         self.later = 0.0  # the clock is ahead by so many seconds
         self.closed: set[str] = set()  # destinations whose window is closed
         self.listings = Listings(time.monotonic)
@@ -57,7 +59,7 @@ class World:
         outside = Outside(
             transport=self.transport,
             rest=cast(OrthancRest, self.orthanc),
-            effective=lambda plain, _: replace(plain, associations=self.associations or plain.associations),
+            effective=self._effective,
             window=self._window,
             closed=lambda: None,
             log=self.log.append,
@@ -68,6 +70,7 @@ class World:
             database=self.store.database,
             queue=self.store.queue,
             failover=self.store.failover,
+            overdue=self.store.overdue,
             ledger=self.store.ledger,
             switches=self.store.switches,
             destinations=self.destinations,
@@ -76,6 +79,11 @@ class World:
         )
         self.transport.job_ended = self.dispatcher.job_ended
         self.dispatcher.start()
+
+    def _effective(self, plain: Destination, delivery: Delivery) -> Destination:
+        patience = self.patience.get(delivery.study_id, plain.retry.give_up_after)
+        retry = replace(plain.retry, give_up_after=patience)
+        return replace(plain, associations=self.associations or plain.associations, retry=retry)
 
     def _window(self, plain: Destination, now: float) -> float | None:
         return now + 3600 if plain.name in self.closed else now
@@ -461,6 +469,73 @@ def test_a_delivery_is_given_up_after_its_time(world: World) -> None:
         return found(world.store, delivery).status is Status.FAILED
 
     world.wait(given_up_in_the_end, "given up")
+
+
+GIVES_UP = RetryPolicy(first=0.02, factor=1, max=0.02, jitter=0, give_up_after=3600)
+
+
+@pytest.fixture
+def dead(world: World) -> World:
+    """A world whose destination A is held, and gives up after an hour."""
+    world.destinations["A"] = destination("A", retry=GIVES_UP)
+    world.transport.peer("A").alive = False
+    world.study("s")
+    world.start()
+    world.send("s")
+    world.wait(lambda: world.running.blocked("A") is not None, "held")
+    return world
+
+
+def a_round_later(world: World, seconds: float) -> None:
+    """So much time goes by, and all that it makes due is done."""
+    world.later += seconds
+    world.running.ring()
+    world.study(f"after {world.later}")
+    world.becomes(world.send(f"after {world.later}", "B"), Status.COMPLETED)
+
+
+def test_what_waits_for_a_dead_destination_is_given_up_after_its_time(dead: World) -> None:
+    dead.study("never tried")
+    tried, untried = 1, dead.send("never tried")
+    a_round_later(dead, 3500)
+    assert {found(dead.store, each).status for each in (tried, untried)} <= {Status.SCHEDULED, Status.RETRYING}
+    dead.later += 101
+    dead.running.ring()
+    for delivery in (tried, untried):
+        dead.becomes(delivery, Status.FAILED)
+    assert found(dead.store, tried).error_code == "ConnectionFailed"
+    told = found(dead.store, untried)
+    assert (told.error_code, told.attempts) == ("DestinationHeld", 0)
+    assert "TCP Initialization Error" in told.error_message
+
+
+def test_many_are_given_up_without_a_pause_between_them(dead: World) -> None:
+    made = [dead.send(f"late {number}") for number in range(2 * OLDEST)]
+    dead.later += 3601
+    dead.running.ring()
+    dead.wait(lambda: all(found(dead.store, each).status is Status.FAILED for each in made), "all are given up")
+
+
+def test_what_waits_for_a_paused_destination_is_not_given_up(dead: World) -> None:
+    dead.store.switches.pause_destination("A", paused=True)
+    a_round_later(dead, 7200)
+    a_round_later(dead, 10)
+    assert found(dead.store, 1).status in {Status.SCHEDULED, Status.RETRYING}
+
+
+def test_a_send_may_give_up_sooner_than_its_destination(world: World) -> None:
+    world.destinations["A"] = destination("A", retry=replace(GIVES_UP, give_up_after=1e6))
+    world.transport.peer("A").alive = False
+    world.patience["soon"] = 3600
+    for study in ("s", "soon"):
+        world.study(study)
+    world.start()
+    patient, soon = world.send("s"), world.send("soon")
+    world.wait(lambda: world.running.blocked("A") is not None, "held")
+    world.later += 3601
+    world.running.ring()
+    world.becomes(soon, Status.FAILED)
+    assert found(world.store, patient).status in {Status.SCHEDULED, Status.RETRYING}
 
 
 @pytest.mark.parametrize("lanes", [2, 4])

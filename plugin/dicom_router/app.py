@@ -294,6 +294,7 @@ class Router:
             store.database,
             store.queue,
             store.failover,
+            store.overdue,
             store.ledger,
             store.switches,
             self._services.destinations,

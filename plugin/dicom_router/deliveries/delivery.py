@@ -29,6 +29,7 @@ class Event(StrEnum):
     SUCCEED = "succeed"
     FAIL_TRANSIENT = "fail, transient"
     FAIL_PERMANENT = "fail, permanent"
+    GIVE_UP = "give up"  # its time is over while nothing can be sent to its destination
     DEFER = "defer"
     OWNER_LOST = "owner lost"
     CANCEL = "cancel"
@@ -44,6 +45,8 @@ TRANSITIONS: dict[tuple[Event, Status], frozenset[Status]] = {
         {Status.RETRYING, Status.WARNING, Status.FAILED, Status.CANCELED}
     ),
     (Event.FAIL_PERMANENT, Status.SENDING): frozenset({Status.WARNING, Status.FAILED, Status.CANCELED}),
+    (Event.GIVE_UP, Status.SCHEDULED): frozenset({Status.WARNING, Status.FAILED}),
+    (Event.GIVE_UP, Status.RETRYING): frozenset({Status.WARNING, Status.FAILED}),
     (Event.DEFER, Status.SENDING): frozenset({Status.SCHEDULED, Status.CANCELED}),
     (Event.FAIL_OVER, Status.SCHEDULED): frozenset({Status.CANCELED, Status.SCHEDULED}),
     (Event.FAIL_OVER, Status.RETRYING): frozenset({Status.CANCELED, Status.RETRYING}),

@@ -16,6 +16,7 @@ from dicom_router.deliveries.outcome import Scope
 from dicom_router.destination import Destination
 from dicom_router.dispatch.breaker import Breaker
 from dicom_router.dispatch.closing import Closing
+from dicom_router.dispatch.giving_up import GivingUp
 from dicom_router.dispatch.hang_up import hang_up
 from dicom_router.dispatch.health import Blocked, Health
 from dicom_router.dispatch.job import LONGEST_LOOK
@@ -26,6 +27,7 @@ from dicom_router.dispatch.workers import Workers
 from dicom_router.store.database import LOST, session, shared
 from dicom_router.store.failover import Failover
 from dicom_router.store.ledger import Ledger
+from dicom_router.store.overdue import Overdue
 from dicom_router.store.queue import LEASE_SECONDS, DeliveryQueue
 from dicom_router.store.switches import Switches
 from dicom_router.transports.transport import JobState
@@ -49,6 +51,7 @@ class Dispatcher:
         database: Database,
         queue: DeliveryQueue,
         failover: Failover,
+        overdue: Overdue,
         ledger: Ledger,
         switches: Switches,
         destinations: Mapping[str, Destination],
@@ -63,6 +66,7 @@ class Dispatcher:
         self._workers = Workers()
         self._health = Health(destinations, switches, queue, self._workers, outside)
         self._sender = Sender(queue, ledger, self._health, self._workers, outside, lanes)
+        self._giving_up = GivingUp(overdue, self._health, outside)
         self._closing = Closing(queue, ledger, self._workers, outside)
         self._thread = threading.Thread(target=self._run, name="router-dispatch")
         self._next_renewal = 0.0
@@ -173,18 +177,19 @@ class Dispatcher:
             self._workers.stopping.wait(ERROR_PAUSE_SECONDS)
 
     def _advance(self, now: float) -> bool:
-        """Do what is due now. True when the end of an attempt has made room for the next."""
+        """Do what is due now. True when there is more at once: the end of an attempt has made room for the next."""
         self._renew_leases(now)  # first: what was taken over while this process stood still must not be sent here
         self._adopt(now)
         self._queue.wake_due(now)
         self._fail_over(now)
+        gave_up = self._giving_up.look(now)
         self._health.probe(now)
         self._sender.under_way.poll(now)
         self._sender.withdraw(now)
         self._sender.try_unproven(now)
         self._sender.start_processes(now)
         self._sender.fill(now)
-        return self._closing.close_over(self._sender.active, now)
+        return self._closing.close_over(self._sender.active, now) or gave_up
 
     def _pause(self) -> float:
         """Seconds until something is due."""

@@ -192,7 +192,7 @@ class DeliveryQueue:
     ) -> bool:
         """The attempt failed: Retrying at `retry_at`; with None, Failed, or Warning when other instances arrived."""
         event = Event.FAIL_PERMANENT if error.permanent else Event.FAIL_TRANSIENT
-        values = _error(error) | {"instances_sent": sent, "instances_refused": refused}
+        values = error_columns(error) | {"instances_sent": sent, "instances_refused": refused}
         if retry_at is not None:
             return self._close(
                 delivery,
@@ -208,11 +208,16 @@ class DeliveryQueue:
         status = Status.WARNING if sent else Status.FAILED
         with transaction(self._database):
             closed = self._close(delivery, event, status, now, error.message, completed_at=now, **values)
-            if closed and status is Status.FAILED and delivery.alternates and not self._was_canceled(delivery):
-                new = next_of(delivery, now)
-                self.tell(delivery.id, now, status, f"{new.destination} takes over")
-                self.enqueue(new, now)
+            if closed and status is Status.FAILED and not self._was_canceled(delivery):
+                self.hand_on(delivery, now)
             return closed
+
+    def hand_on(self, delivery: Delivery, now: float) -> None:
+        """It has failed for good: the next destination of its FirstOf gets it, if there is one."""
+        if delivery.alternates:
+            new = next_of(delivery, now)
+            self.tell(delivery.id, now, Status.FAILED, f"{new.destination} takes over")
+            self.enqueue(new, now)
 
     def defer(self, delivery: Delivery, reason: Reason, due_at: float, sent: int, refused: int, now: float) -> bool:
         """Give the attempt back, uncounted: the router stops, or the destination was paused or held meanwhile."""
@@ -289,14 +294,20 @@ class DeliveryQueue:
         reason = "" if canceled else Reason.QUEUED
         written = (
             ROW.update(
-                status=status, reason=reason, lease="", lease_until=0, cancel_asked=False, **_error(error), **values
+                status=status,
+                reason=reason,
+                lease="",
+                lease_until=0,
+                cancel_asked=False,
+                **error_columns(error),
+                **values,
             )
             .where(ROW.id == delivery.id, ROW.status == Status.SENDING, ROW.lease == delivery.lease)
             .execute()
         )
         if not written:
             return
-        ending = _error(error) | {"instances_sent": delivery.instances_sent}
+        ending = error_columns(error) | {"instances_sent": delivery.instances_sent}
         self._attempts.end(delivery.id, ending, now, given_back=False)
         self.tell(delivery.id, now, status, error.message)
         if status in FINAL:
@@ -410,7 +421,8 @@ def next_of(delivery: Delivery, now: float) -> NewDelivery:
     )
 
 
-def _error(error: SendError) -> dict[str, object]:
+def error_columns(error: SendError) -> dict[str, object]:
+    """An error as the columns of a delivery or an attempt."""
     return {
         "error_class": error.error_class,
         "error_scope": error.scope,

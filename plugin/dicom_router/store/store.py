@@ -18,6 +18,7 @@ from dicom_router.store.history import History
 from dicom_router.store.journal import Journal
 from dicom_router.store.ledger import Ledger
 from dicom_router.store.marks import Marks
+from dicom_router.store.overdue import Overdue
 from dicom_router.store.postgres import Presence, ServerClock, open_postgres
 from dicom_router.store.queue import DeliveryQueue
 from dicom_router.store.replacing import open_or_replace
@@ -51,6 +52,7 @@ class Store:
         self.ledger = Ledger(database)
         self.history = History(database, self.tallies)
         self.failover = Failover(database, self.queue)
+        self.overdue = Overdue(database, self.queue)
         self.rule_book = RuleBook(database)
         self.switches = Switches(database)
         self.alert_book = AlertBook(database, owner)

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""`GiveUpAfter` of what waits for a destination that is held: no attempt is made there that could end it."""
+
+from dicom_router.deliveries.delivery import Delivery, Reason
+from dicom_router.deliveries.outcome import ErrorClass, Scope, SendError
+from dicom_router.dispatch.health import Health
+from dicom_router.dispatch.outside import Outside
+from dicom_router.store.overdue import Overdue
+
+LOOK_SECONDS = 5.0
+
+
+class GivingUp:
+    """All of it runs on the dispatcher's thread."""
+
+    def __init__(self, overdue: Overdue, health: Health, outside: Outside) -> None:
+        self._overdue = overdue
+        self._health = health
+        self._outside = outside
+        self._next_look = 0.0
+
+    def look(self, now: float) -> bool:
+        """Give up whose time is over. True when there may be more."""
+        if now < self._next_look:
+            return False
+        held = [name for name in self._health.destinations if self._is_held(name)]
+        ended = sum(self._give_up(name, now) for name in held)
+        self._next_look = now if ended else now + LOOK_SECONDS
+        return ended > 0
+
+    def _is_held(self, name: str) -> bool:
+        blocked = self._health.blocked(name)
+        return blocked is not None and blocked.reason is Reason.HELD
+
+    def _give_up(self, name: str, now: float) -> int:
+        destination = self._health.destinations[name]
+        ended = 0
+        for delivery in self._overdue.oldest(name):
+            retry = self._outside.effective(destination, delivery).retry
+            if now >= delivery.created_at + retry.give_up_after:
+                ended += self._overdue.give_up(delivery, self._why(delivery), now)
+        if ended:
+            self._outside.log(f"{ended} deliveries to {name} are given up, it has not answered for too long")
+        return ended
+
+    def _why(self, delivery: Delivery) -> SendError:
+        """Its own last error; for one that was never tried, that of the destination."""
+        if delivery.error_code:
+            scope, error_class = Scope(delivery.error_scope), ErrorClass(delivery.error_class)
+            return SendError(error_class, scope, delivery.error_code, delivery.error_message)
+        text = f"The destination did not answer: {self._health.breaker(delivery.destination).last_error}"
+        return SendError(ErrorClass.TRANSIENT, Scope.DESTINATION, "DestinationHeld", text)
