@@ -56,7 +56,7 @@ PARTS = (
         lambda: sending.measure(200, 128, [8], ["FAST"], 1),
     ),
     Part("scripts", lambda: scripts.measure(200), lambda: scripts.measure(30)),
-    Part("receiving", lambda: receiving.measure(200, 18), lambda: receiving.measure(50, 1)),
+    Part("receiving", lambda: receiving.measure(200, 15), lambda: receiving.measure(50, 1)),
     Part("latency", lambda: latency.measure(200), lambda: latency.measure(20)),
     Part("small-studies", lambda: small_studies.measure(1500), lambda: small_studies.measure(100)),
     Part("rules", rules.measure, lambda: rules.measure((10, 1000))),

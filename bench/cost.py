@@ -65,13 +65,13 @@ def _let_wait(router: Orthanc, count: int) -> None:
 
 def _rows(cases: dict[str, Orthanc], seconds: float) -> list[dict[str, Any]]:
     time.sleep(seconds / 4)  # what follows from the start is over
-    before = {name: _processor_seconds(orthanc.pid) for name, orthanc in cases.items()}
+    before = {name: processor_seconds(orthanc.pid) for name, orthanc in cases.items()}
     began = time.monotonic()
     time.sleep(seconds)
     took = time.monotonic() - began
     rows = []
     for name, orthanc in cases.items():
-        used = _processor_seconds(orthanc.pid) - before[name]
+        used = processor_seconds(orthanc.pid) - before[name]
         rows.append({"Case": name, "CorePercent": round(100 * used / took, 2), "MB": round(_megabytes(orthanc.pid), 1)})
     alone, empty = rows[0], rows[1]
     for row in rows[2:]:
@@ -80,7 +80,7 @@ def _rows(cases: dict[str, Orthanc], seconds: float) -> list[dict[str, Any]]:
     return rows
 
 
-def _processor_seconds(pid: int) -> float:
+def processor_seconds(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / TICKS
 

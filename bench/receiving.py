@@ -4,8 +4,8 @@
 PYTHONPATH=integration:bench .venv/bin/python bench/receiving.py [--images 200] [--rounds 30]
 
 Sent by DCMTK's storescu over one association, by turns whose order rotates, so that what else the machine does hits all
-alike. Each round compares with its own Orthanc without the router; a second one shows how far two of the same kind are
-apart.
+alike. A second Orthanc without the router shows how far two of the same kind are apart; one with a Python script that
+only listens to changes, and does nothing, shows what Orthanc's Python plugin takes of it.
 """
 
 import argparse
@@ -13,67 +13,89 @@ import json
 import shutil
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from cost import processor_seconds
 from receivers import receiver, storescp, storescu_to
 
 from support.latency_proxy import LatencyProxy
-from support.orthanc import Orthanc
+from support.orthanc import Orthanc, python_plugin
 from support.router import Router
 from support.studies import make_study
 
 PLAIN = "without the router"
 LINK_DELAY = 0.02  # seconds in each direction
+EMPTY_CALLBACK = """
+import orthanc
+
+def on_change(change, level, resource):
+    pass
+
+orthanc.RegisterOnChangeCallback(on_change)
+"""
 BUSY_IMAGES = 2000  # that the busy router sends all the while, behind a slow link
 
 
 def measure(images: int, rounds: int) -> list[dict[str, Any]]:
-    """Images a second of each case, and the ratio to Orthanc without the router: medians of the rounds."""
-    with tempfile.TemporaryDirectory() as folder, storescp(nodelay=True) as port:
+    """Images a second, the ratio to Orthanc without the router, and Orthanc's processor time; medians of the rounds."""
+    with tempfile.TemporaryDirectory() as place, storescp(nodelay=True) as port:
+        folder = Path(place)
         link = LatencyProxy(port, LINK_DELAY)
-        plain = Orthanc(Path(folder) / "plain", "PLAIN")
-        idle = Router(Path(folder) / "idle", {"PACS": receiver(port)}, rules=[rule("nothing", "NM")])
-        busy = Router(Path(folder) / "busy", {"PACS": receiver(link.port)}, rules=[rule("all", "MR")])
-        another = Orthanc(Path(folder) / "another", "ANOTHER")
+        busy = Router(folder / "busy", {"PACS": receiver(link.port)}, rules=[rule("all", "MR")])
         cases = {
-            PLAIN: plain,
-            "again without": another,
-            "with the router": idle,
+            PLAIN: Orthanc(folder / "plain", "PLAIN"),
+            "again without": Orthanc(folder / "another", "ANOTHER"),
+            "an empty Python callback": Orthanc(folder / "empty", "EMPTY", scripted(folder / "empty.py")),
+            "with the router": Router(folder / "idle", {"PACS": receiver(port)}, rules=[rule("nothing", "NM")]),
             "with the router, which is sending": busy,
         }
         try:
             for each in cases.values():
                 each.start()
-            keep_busy(busy, Path(folder) / "mr")
-            told: dict[str, list[float]] = {name: [] for name in cases}
+            keep_busy(busy, folder / "mr")
+            turns: dict[str, list[Turn]] = {name: [] for name in cases}
             for number in range(rounds + 1):
                 for name in rotated(list(cases), number):
-                    files = Path(folder) / f"{number} {name}"
-                    make_study(files, instances=images, pixels=(128, 128))
-                    rate = images / store(files, cases[name])
-                    shutil.rmtree(files)
+                    turn = store(folder / "study", images, cases[name])
                     if number:  # the first round warms up
-                        told[name].append(rate)
+                        turns[name].append(turn)
         finally:
             for each in cases.values():
                 each.kill()
             link.close()
-    return [
-        {"Case": name, "ImagesPerSecond": round(median(rates)), "Ratio": round(median_ratio(rates, told[PLAIN]), 3)}
-        for name, rates in told.items()
-    ]
+    return [told(name, turns[name], turns[PLAIN]) for name in cases]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What Orthanc received."""
+
+    images: int
+    seconds: float
+    processor_seconds: float  # of Orthanc's process
+
+
+def told(name: str, turns: list[Turn], base: list[Turn]) -> dict[str, Any]:
+    return {
+        "Case": name,
+        "ImagesPerSecond": round(median(turn.images / turn.seconds for turn in turns)),
+        "Ratio": round(median(plain.seconds / turn.seconds for turn, plain in zip(turns, base, strict=True)), 3),
+        "ProcessorMsPerImage": round(1000 * median(turn.processor_seconds / turn.images for turn in turns), 2),
+    }
+
+
+def scripted(script: Path) -> dict[str, Any]:
+    script.write_text(EMPTY_CALLBACK)
+    return {"Plugins": [str(python_plugin())], "PythonScript": str(script)}
 
 
 def rotated(names: list[str], number: int) -> list[str]:
     """Each comes first in its turn: the first one waits for what the last one left for the disk to do."""
     first = number % len(names)
     return names[first:] + names[:first]
-
-
-def median_ratio(rates: list[float], base: list[float]) -> float:
-    return median(rate / plain for rate, plain in zip(rates, base, strict=True))
 
 
 def rule(name: str, modality: str) -> dict[str, Any]:
@@ -86,11 +108,14 @@ def keep_busy(router: Router, folder: Path) -> None:
     router.wait_for_deliveries(lambda found: any(each["Status"] == "Sending" for each in found))
 
 
-def store(folder: Path, orthanc: Orthanc) -> float:
-    """Send all files of a folder; the seconds it took."""
-    began = time.perf_counter()
+def store(folder: Path, images: int, orthanc: Orthanc) -> Turn:
+    """Send a new study."""
+    make_study(folder, instances=images, pixels=(128, 128))
+    used, began = processor_seconds(orthanc.pid), time.perf_counter()
     storescu_to(folder, orthanc.node)
-    return time.perf_counter() - began
+    turn = Turn(images, time.perf_counter() - began, processor_seconds(orthanc.pid) - used)
+    shutil.rmtree(folder)
+    return turn
 
 
 if __name__ == "__main__":
