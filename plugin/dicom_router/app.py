@@ -121,7 +121,7 @@ class Router:
                 self._alarms.start(self._services.store)
             finally:
                 self._started.set()
-        else:
+        elif change is Change.STOPPED:
             self._stop()
 
     def _ring_intake(self) -> None:

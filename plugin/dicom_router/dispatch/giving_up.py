@@ -44,8 +44,8 @@ class GivingUp:
         return ended
 
     def _why(self, delivery: Delivery) -> SendError:
-        """Its own last error; for one that was never tried, that of the destination."""
-        if delivery.error_code:
+        """How it failed last; where that says nothing of the destination, how others did."""
+        if delivery.error_scope in {Scope.DESTINATION, Scope.ASSOCIATION}:
             scope, error_class = Scope(delivery.error_scope), ErrorClass(delivery.error_class)
             return SendError(error_class, scope, delivery.error_code, delivery.error_message)
         text = f"The destination did not answer: {self._health.breaker(delivery.destination).last_error}"
