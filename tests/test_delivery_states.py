@@ -3,7 +3,6 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 
 import peewee
 import pytest
@@ -127,10 +126,7 @@ METHODS: dict[Event, list[Act]] = {
         lambda store, each: store.queue.fail(each, NOT_UNDERSTOOD, 0, 1, None, NOW),
         lambda store, each: store.queue.fail(each, NOT_UNDERSTOOD, 2, 1, None, NOW),
     ],
-    Event.GIVE_UP: [
-        lambda store, each: store.overdue.give_up(each, BROKEN, NOW),
-        lambda store, each: store.overdue.give_up(replace(each, instances_sent=2), BROKEN, NOW),
-    ],
+    Event.GIVE_UP: [lambda store, each: store.overdue.give_up(each, BROKEN, NOW)],
     Event.DEFER: [lambda store, each: store.queue.defer(each, Reason.PAUSED, NOW, 0, 0, NOW)],
     Event.OWNER_LOST: [lambda store, _: take_over(store, NOW)],
     Event.CANCEL: [lambda store, each: store.queue.cancel(each.id, NOW)],

@@ -25,6 +25,7 @@ from builders import (
 )
 from conftest import OpenStore
 from dicom_router.deliveries.delivery import FINAL, IllegalTransitionError, Priority, Reason, Status
+from dicom_router.deliveries.outcome import SendError
 from dicom_router.store.database import session
 from dicom_router.store.store import Store
 
@@ -249,13 +250,20 @@ def test_a_passing_failure_retries_at_its_time(store: Store) -> None:
     assert claim_all(store, now=NOW + 30) == ["study"]
 
 
-@pytest.mark.parametrize(("sent", "status"), [(0, Status.FAILED), (2, Status.WARNING)])
-def test_a_failure_for_good_ends_it(store: Store, sent: int, status: Status) -> None:
-    for study, error in (("given-up", BROKEN), ("refused", NOT_UNDERSTOOD)):
-        delivery = claimed(store, study)
-        assert store.queue.fail(delivery, error, sent, 1, None, NOW + 1)
-        after = found(store, delivery.id)
-        assert (after.status, after.completed_at, after.error_message) == (status, NOW + 1, error.message)
+@pytest.mark.parametrize(
+    ("error", "sent", "status"),
+    [
+        (BROKEN, 0, Status.FAILED),
+        (BROKEN, 2, Status.FAILED),  # the rest is missing, and nobody has refused it
+        (NOT_UNDERSTOOD, 0, Status.FAILED),
+        (NOT_UNDERSTOOD, 2, Status.WARNING),
+    ],
+)
+def test_a_failure_for_good_ends_it(store: Store, error: SendError, sent: int, status: Status) -> None:
+    delivery = claimed(store)
+    assert store.queue.fail(delivery, error, sent, 1, None, NOW + 1)
+    after = found(store, delivery.id)
+    assert (after.status, after.completed_at, after.error_message) == (status, NOW + 1, error.message)
 
 
 def test_each_attempt_tells_only_what_it_sent_itself(store: Store) -> None:

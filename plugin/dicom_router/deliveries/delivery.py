@@ -41,12 +41,10 @@ TRANSITIONS: dict[tuple[Event, Status], frozenset[Status]] = {
     (Event.CLAIM, Status.SCHEDULED): frozenset({Status.SENDING}),
     (Event.CLAIM, Status.RETRYING): frozenset({Status.SENDING}),
     (Event.SUCCEED, Status.SENDING): frozenset({Status.COMPLETED, Status.WARNING}),
-    (Event.FAIL_TRANSIENT, Status.SENDING): frozenset(
-        {Status.RETRYING, Status.WARNING, Status.FAILED, Status.CANCELED}
-    ),
+    (Event.FAIL_TRANSIENT, Status.SENDING): frozenset({Status.RETRYING, Status.FAILED, Status.CANCELED}),
     (Event.FAIL_PERMANENT, Status.SENDING): frozenset({Status.WARNING, Status.FAILED, Status.CANCELED}),
-    (Event.GIVE_UP, Status.SCHEDULED): frozenset({Status.WARNING, Status.FAILED}),
-    (Event.GIVE_UP, Status.RETRYING): frozenset({Status.WARNING, Status.FAILED}),
+    (Event.GIVE_UP, Status.SCHEDULED): frozenset({Status.FAILED}),
+    (Event.GIVE_UP, Status.RETRYING): frozenset({Status.FAILED}),
     (Event.DEFER, Status.SENDING): frozenset({Status.SCHEDULED, Status.CANCELED}),
     (Event.FAIL_OVER, Status.SCHEDULED): frozenset({Status.CANCELED, Status.SCHEDULED}),
     (Event.FAIL_OVER, Status.RETRYING): frozenset({Status.CANCELED, Status.RETRYING}),

@@ -34,21 +34,23 @@ class Overdue:
             ]
 
     def give_up(self, delivery: Delivery, error: SendError, now: float) -> bool:
-        """Failed, or Warning when some of it has arrived; `error` says why. False: it does not wait any more."""
-        status = Status.WARNING if delivery.instances_sent else Status.FAILED
-        if status not in allowed(Event.GIVE_UP, delivery.status):
-            raise AssertionError(f"{Event.GIVE_UP} may not lead to {status}")
-        untold = status is Status.FAILED
+        """Failed, because of `error`. False: it does not wait any more."""
+        if Status.FAILED not in allowed(Event.GIVE_UP, delivery.status):
+            raise AssertionError(f"{Event.GIVE_UP} may not fail")
         with transaction(self._database):
             ended = Row.update(
-                status=status, reason="", completed_at=now, failover_at=None, untold=untold, **error_columns(error)
+                status=Status.FAILED,
+                reason="",
+                completed_at=now,
+                failover_at=None,
+                untold=True,
+                **error_columns(error),
             )
             if not ended.where(Row.id == delivery.id, IS_WAITING).execute():
                 return False
-            self._queue.tell(delivery.id, now, status, f"Given up: {error.message}")
-            self._queue.tallies.entered(delivery.rule, delivery.destination, status)
-            if untold:
-                self._queue.hand_on(delivery, now)
+            self._queue.tell(delivery.id, now, Status.FAILED, f"Given up: {error.message}")
+            self._queue.tallies.entered(delivery.rule, delivery.destination, Status.FAILED)
+            self._queue.hand_on(delivery, now)
             return True
 
 

@@ -190,7 +190,10 @@ class DeliveryQueue:
     def fail(
         self, delivery: Delivery, error: SendError, sent: int, refused: int, retry_at: float | None, now: float
     ) -> bool:
-        """The attempt failed: Retrying at `retry_at`; with None, Failed, or Warning when other instances arrived."""
+        """The attempt failed: Retrying at `retry_at`; with None, Failed.
+
+        Warning, when the destination refused instances for good and took the others: then nothing is left to send.
+        """
         event = Event.FAIL_PERMANENT if error.permanent else Event.FAIL_TRANSIENT
         values = error_columns(error) | {"instances_sent": sent, "instances_refused": refused}
         if retry_at is not None:
@@ -205,7 +208,7 @@ class DeliveryQueue:
                 ready=retry_at <= now,
                 **values,
             )
-        status = Status.WARNING if sent else Status.FAILED
+        status = Status.WARNING if sent and error.permanent else Status.FAILED
         with transaction(self._database):
             closed = self._close(delivery, event, status, now, error.message, completed_at=now, **values)
             if closed and status is Status.FAILED and not self._was_canceled(delivery):
