@@ -87,17 +87,7 @@ def idling(store: Store) -> dict[str, float]:
         listings=Listings(time.monotonic),
     )
     destinations = {name: Destination(name, name) for name in DESTINATIONS}
-    dispatcher = Dispatcher(
-        store.database,
-        store.queue,
-        store.failover,
-        store.overdue,
-        store.ledger,
-        store.switches,
-        destinations,
-        16,
-        outside,
-    )
+    dispatcher = Dispatcher(store, destinations, 16, outside)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     dispatcher.start()
     cpu = time.process_time()

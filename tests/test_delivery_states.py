@@ -45,6 +45,14 @@ def test_an_event_that_may_happen_leads_somewhere(event: Event, status: Status) 
     assert allowed(event, status)
 
 
+def test_what_is_given_up_is_untold_and_the_next_of_its_first_of_gets_it(store: Store) -> None:
+    delivery = in_state(store, Status.RETRYING, alternates=ALTERNATES)
+    assert store.overdue.give_up(delivery, BROKEN, NOW)
+    given_up, second = found(store, delivery.id), found(store, delivery.id + 1)
+    assert (given_up.status, given_up.untold, given_up.error_code) == (Status.FAILED, True, BROKEN.code)
+    assert (second.destination, second.status, second.study_id) == ("SECOND", Status.SCHEDULED, delivery.study_id)
+
+
 @pytest.mark.parametrize(("event", "status"), BAD, ids=str)
 def test_an_event_that_may_not_happen_is_refused(event: Event, status: Status) -> None:
     with pytest.raises(IllegalTransitionError) as refused:

@@ -66,17 +66,7 @@ class World:
             listings=self.listings,
             clock=self.clock,
         )
-        self.dispatcher = Dispatcher(
-            database=self.store.database,
-            queue=self.store.queue,
-            failover=self.store.failover,
-            overdue=self.store.overdue,
-            ledger=self.store.ledger,
-            switches=self.store.switches,
-            destinations=self.destinations,
-            lanes=self.lanes,
-            outside=outside,
-        )
+        self.dispatcher = Dispatcher(self.store, self.destinations, self.lanes, outside)
         self.transport.job_ended = self.dispatcher.job_ended
         self.dispatcher.start()
 

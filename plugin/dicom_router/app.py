@@ -291,15 +291,7 @@ class Router:
         )
         self._services.load_rules()
         dispatcher = Dispatcher(
-            store.database,
-            store.queue,
-            store.failover,
-            store.overdue,
-            store.ledger,
-            store.switches,
-            self._services.destinations,
-            orthanc_settings.lanes(self._configuration),
-            outside,
+            store, self._services.destinations, orthanc_settings.lanes(self._configuration), outside
         )
         self._services.engine = Engine(routing, dispatcher, ways.transport)
         self._services.backfill = Backfill(routing, store.clock, dispatcher.ring, self._log)

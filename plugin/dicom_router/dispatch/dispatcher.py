@@ -9,8 +9,6 @@ import threading
 import time
 from collections.abc import Mapping
 
-from peewee import Database
-
 from dicom_router.deliveries.delivery import Delivery
 from dicom_router.deliveries.outcome import Scope
 from dicom_router.destination import Destination
@@ -24,12 +22,9 @@ from dicom_router.dispatch.outside import Outside
 from dicom_router.dispatch.recovery import GRACE_SECONDS, take_over
 from dicom_router.dispatch.sender import Sender
 from dicom_router.dispatch.workers import Workers
-from dicom_router.store.database import LOST, session, shared
-from dicom_router.store.failover import Failover
-from dicom_router.store.ledger import Ledger
-from dicom_router.store.overdue import Overdue
-from dicom_router.store.queue import LEASE_SECONDS, DeliveryQueue
-from dicom_router.store.switches import Switches
+from dicom_router.store.database import LOST, session
+from dicom_router.store.queue import LEASE_SECONDS
+from dicom_router.store.store import Store
 from dicom_router.transports.transport import JobState
 
 ERROR_PAUSE_SECONDS = 0.5
@@ -46,34 +41,23 @@ HANG_UP_SECONDS = 0.6  # for Orthanc to notice that they were
 class Dispatcher:
     """Sends what the queue holds."""
 
-    def __init__(
-        self,
-        database: Database,
-        queue: DeliveryQueue,
-        failover: Failover,
-        overdue: Overdue,
-        ledger: Ledger,
-        switches: Switches,
-        destinations: Mapping[str, Destination],
-        lanes: int,
-        outside: Outside,
-    ) -> None:
-        self._database = database
-        self._queue = queue
-        self._failover = failover
-        self._ledger = ledger
+    def __init__(self, store: Store, destinations: Mapping[str, Destination], lanes: int, outside: Outside) -> None:
+        self._database = store.database
+        self._queue = store.queue
+        self._failover = store.failover
+        self._ledger = store.ledger
         self._outside = outside
         self._workers = Workers()
-        self._health = Health(destinations, switches, queue, self._workers, outside)
-        self._sender = Sender(queue, ledger, self._health, self._workers, outside, lanes)
-        self._giving_up = GivingUp(overdue, self._health, outside)
-        self._closing = Closing(queue, ledger, self._workers, outside)
+        self._health = Health(destinations, store.switches, store.queue, self._workers, outside)
+        self._sender = Sender(store.queue, store.ledger, self._health, self._workers, outside, lanes)
+        self._giving_up = GivingUp(store.overdue, self._health, outside)
+        self._closing = Closing(store.queue, store.ledger, self._workers, outside)
         self._thread = threading.Thread(target=self._run, name="router-dispatch")
         self._next_renewal = 0.0
         self._next_failover = 0.0
         self._next_adoption = 0.0
         self._renewed_at = outside.clock()
-        self._idle_seconds = SHARED_IDLE_SECONDS if shared(database) else IDLE_SECONDS
+        self._idle_seconds = SHARED_IDLE_SECONDS if store.shared else IDLE_SECONDS
         self._recovered = False
         self._database_lost = False
 
