@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Servers that a test starts through a fixture, end with it; when it fails, their logs are in the report."""
 
-import os
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from support.orthanc import Orthanc
 from support.postgres_server import PostgresServer
 from support.router import Router
 from support.scripted_scp import ScriptedScp
+from support.side_database import on_postgresql
 
 # Orthanc 1.10.1 alone takes 1.6 to 3.9 s, more on a busy machine; what hangs takes 30. test_stopping.py measures the
 # router's own part.
@@ -76,8 +76,8 @@ def postgres() -> Iterator[PostgresServer]:
 
 @pytest.fixture
 def new_database(request: pytest.FixtureRequest) -> Callable[[], str]:
-    """The address of a new side database for each router: with `ROUTER_DATABASE=postgresql://` in our own server."""
-    if not os.environ.get("ROUTER_DATABASE", "").startswith("postgresql:"):
+    """The address of a new side database for each router."""
+    if not on_postgresql():
         return lambda: ""
     server: PostgresServer = request.getfixturevalue("postgres")
     return lambda: server.url(server.database())
@@ -88,7 +88,8 @@ def start_router(tmp_path: Path, orthancs: list[Orthanc], new_database: Callable
     """`start_router({"ARCHIVE": archive.node})`: the router, running; further arguments as of `Router`."""
 
     def start(destinations: dict[str, DicomNode] | None = None, **arguments: Any) -> Router:
-        arguments.setdefault("database", new_database())
+        if "database" not in arguments:
+            arguments["database"] = new_database()
         router = Router(tmp_path / str(arguments.get("aet", "ROUTER")), destinations, **arguments)
         orthancs.append(router)
         router.start()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from support.orthanc import python_plugin
+from support.postgres_server import PostgresServer
 from support.router import Router
 from support.starting import StartRouter, StartScp
 from support.store_scu import send
@@ -95,12 +96,20 @@ def test_a_very_first_start_with_mistakes_misses_nothing_that_arrives_after_it(
     assert pacs.received == Counter(uids)
 
 
-@pytest.mark.parametrize("database", WRONG_DATABASES)
+@pytest.mark.parametrize(
+    ("database", "postgresql"), [*((each, False) for each in WRONG_DATABASES), (WRONG_DATABASES[1], True)]
+)
 def test_a_very_first_start_with_a_wrong_database_misses_nothing_that_arrives_after_it(
-    start_router: StartRouter, start_scp: StartScp, tmp_path: Path, database: object
+    start_router: StartRouter,
+    start_scp: StartScp,
+    postgres: PostgresServer,
+    tmp_path: Path,
+    database: object,
+    postgresql: bool,
 ) -> None:
     pacs = start_scp("PACS")
-    router = start_router({"PACS": pacs.node}, config={"Plugins": []})
+    told = {"database": postgres.url(postgres.database())} if postgresql else {}
+    router = start_router({"PACS": pacs.node}, config={"Plugins": []}, **told)
     receive(router, tmp_path / "before the router")
     router.stop()
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from support.router import REPOSITORY
+from support.side_database import on_postgresql
 from support.starting import StartRouter, StartScp
 from support.store_scu import send
 from support.studies import make_study
@@ -51,7 +52,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     venv = tmp_path_factory.mktemp("installed") / "venv"
     subprocess.run([sys.executable, "-m", "venv", venv], check=True)
     pip = [venv / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, wheel], check=True)
+    subprocess.run([*pip, f"{wheel}[postgres]" if on_postgresql() else wheel], check=True)
     return venv
 
 

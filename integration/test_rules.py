@@ -19,6 +19,7 @@ from dicom_router.rules.keys import parse_key
 from dicom_router.study import ResourceFacts
 from support.orthanc import Orthanc
 from support.router import REPOSITORY, Router
+from support.side_database import all_that_is_kept
 from support.store_scu import send
 from support.studies import make_study
 from support.waiting import wait_until
@@ -699,6 +700,6 @@ def test_without_patient_data_no_name_or_id_of_a_patient_is_kept(
     for told in (explained, previewed, router.router_request("GET", "/history").body):
         assert b"SECRET" not in told
     router.stop()
-    kept = b"".join(path.read_bytes() for path in (router.folder / "storage").glob("router.db*"))
+    kept = all_that_is_kept(router)
     assert b"rule 0" in kept
     assert b"SECRET" not in kept

@@ -228,7 +228,7 @@ class Router:
     def _open_store(self) -> Store:
         wanted = self._settings.database or told_place(self._configuration)
         try:
-            place = database_place(wanted, self._configuration, self._host.configuration_file())
+            place = database_place(wanted or "", self._configuration, self._host.configuration_file())
         except ValueError as problem:
             raise StoreError(f"The address of the database {problem}") from None
         self._services.database_name = f"SQLite {place.name}" if isinstance(place, Path) else str(place)
@@ -236,7 +236,7 @@ class Router:
         try:
             store.begin()
             if self._rest is not None:
-                self._starting_place.keep(store, self._rest, time.time())
+                self._starting_place.keep(store, self._rest, time.time(), stopgap=wanted is None)
         except LOST as problem:
             raise UnreachableError(f"The router's database does not answer any more: {problem}") from problem
         return store

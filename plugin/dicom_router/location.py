@@ -41,11 +41,12 @@ def _beside_index(orthanc: Mapping[str, Any], configuration_file: str) -> Path:
     return (place if place.is_dir() else place.parent) / folder
 
 
-def told_place(orthanc: Mapping[str, Any]) -> str:
-    """`Router.Database`, also where the rest of the section may be wrong: the database is still where it was."""
-    section = orthanc.get("Router")
-    told = section.get("Database") if isinstance(section, dict) else None
-    return told if isinstance(told, str) and (told.startswith(SQLITE) or is_postgres(told)) else ""
+def told_place(orthanc: Mapping[str, Any]) -> str | None:
+    """`Router.Database`, also where the rest of the section is wrong; None where it does not say which database."""
+    section = orthanc.get("Router", {})
+    told = section.get("Database", "") if isinstance(section, dict) else None
+    readable = isinstance(told, str) and (not told or told.startswith(SQLITE) or is_postgres(told))
+    return told if readable else None
 
 
 def owner(orthanc: Mapping[str, Any], server_identifier: str | None) -> str:

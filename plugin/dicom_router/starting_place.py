@@ -17,15 +17,21 @@ class StartingPlace:
         self._host = host
         self._loaded_at = loaded_at
 
-    def keep(self, store: Store, rest: OrthancRest, now: float) -> None:
-        """Write it into a database that knows none; also while routing is suspended. Raises OrthancError."""
-        if store.journal.position() is not None:
-            return
-        IndexMark(self._host, store.marks if store.shared else None).write()
-        remembered = self._host.global_property(FIRST_START)
-        seq = int(remembered) if remembered.isdigit() else first_place(rest.get, self._loaded_at, now)
-        store.journal.begin(Position(seq, seq))
-        self._host.set_global_property(FIRST_START, "")
+    def keep(self, store: Store, rest: OrthancRest, now: float, *, stopgap: bool = False) -> None:
+        """Write it into a database that knows none; also while routing is suspended. Raises OrthancError.
+
+        A `stopgap` is used while nobody can tell which database is meant: the right one has to learn it too.
+        """
+        known = store.journal.position()
+        if known is None:
+            IndexMark(self._host, store.marks if store.shared else None).write()
+            remembered = self._host.global_property(FIRST_START)
+            seq = int(remembered) if remembered.isdigit() else first_place(rest.get, self._loaded_at, now)
+            store.journal.begin(Position(seq, seq))
+            self._host.set_global_property(FIRST_START, str(seq) if stopgap else "")
+        elif not stopgap and self._host.global_property(FIRST_START):
+            # What was remembered for this database, or for none, must not make a later one begin in the past.
+            self._host.set_global_property(FIRST_START, "")
 
     def remember(self, rest: OrthancRest, now: float) -> None:
         """The database cannot be opened: write it into Orthanc's own index, so that nothing is missed."""
