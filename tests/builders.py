@@ -167,5 +167,4 @@ def configured(section: Mapping[str, object]) -> Settings:
     """The settings of a section `Router` without mistakes, beside three modalities."""
     made, problems = parse(section, Neighbours(MODALITIES))
     assert problems == []
-    assert made is not None
     return made

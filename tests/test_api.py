@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The REST API: what it answers, and what it refuses. `Client` holds every answer against openapi.json."""
 
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import quote
 
@@ -278,6 +281,67 @@ def test_a_saved_rule_brings_its_destination_along(client: Client) -> None:
     client.post("/rules", MR | {"Send": ["CT1"]})
     assert client.dispatcher.added == ["CT1"]
     assert "CT1" in [each["Name"] for each in client.get("/destinations")]
+
+
+def test_checking_tells_also_which_names_are_taken(client: Client) -> None:
+    client.post("/rules", MR)
+    told = client.post("/rules-check", {"Rules": [CT, MR, MR | {"Send": ["ARCHIVE"]}]})
+    assert [each["Path"] for each in told["Problems"]] == ["Rules[0].Name", "Rules[2].Name"]
+
+
+@pytest.mark.parametrize("name", [".", ".."])
+def test_a_name_that_no_address_can_hold_is_refused(client: Client, name: str) -> None:
+    status, answer = client.call("POST", "/rules", MR | {"Name": name})
+    assert (status, answer["Problems"][0]["Path"]) == (400, "Rule.Name")
+
+
+def gone(client: Client, body: dict[str, Any]) -> Client:
+    """The router started again, after one of its rules came to name a destination that there is no more."""
+    client.services.need_store().rule_book.put(body, NOW)
+    client.services.load_rules()
+    return client
+
+
+def test_a_rule_made_here_whose_destination_is_gone_is_shown_with_the_reason(client: Client) -> None:
+    client.post("/rules", MR)
+    lost = MR | {"Name": "lost", "Send": ["NOWHERE"]}
+    gone(client, lost)
+    assert names(client) == [("all CT", "Config"), ("all MR", "Database"), ("lost", "Database")]
+    told = client.get("/rules/lost")
+    assert told["Send"] == ["NOWHERE"]
+    assert [each["Path"] for each in told["Warnings"]] == ["Send[0]"]
+    assert client.get("/rules-export")["Rules"][-1] == lost
+    assert client.call("POST", "/rules", MR | {"Name": "lost"})[0] == 409
+    assert client.call("PUT", "/rules-order", ["lost", "all MR"])[0] == 200
+    assert [name for name, _ in names(client)] == ["all CT", "lost", "all MR"]
+    assert client.call("DELETE", "/rules/lost", {})[0] == 200
+    assert len(names(client)) == 2
+
+
+def test_a_rule_made_here_gives_way_to_its_namesake_of_the_file_and_hinders_no_order(client: Client) -> None:
+    client.post("/rules", MR)
+    gone(client, CT | {"Send": ["WORKSTATION"]})
+    assert names(client) == [("all CT", "Config"), ("all MR", "Database")]
+    assert "Rules.all CT" in [each["Path"] for each in client.get("/status")["Warnings"]]
+    assert client.call("PUT", "/rules-order", ["all CT", "all MR"])[0] == 200
+    assert client.call("PUT", "/rules-order", ["all MR"])[0] == 200
+
+
+def test_rules_that_are_saved_at_once_are_saved_one_after_the_other(client: Client) -> None:
+    """The last one that is kept is the one that is active, and a name is given once."""
+    together = threading.Barrier(8)
+
+    def save(number: int) -> int:
+        together.wait()
+        status, _ = client.call("PUT", "/rules/same", MR | {"Name": "same", "Description": str(number)})
+        return status + client.call("POST", "/rules", MR | {"Name": "new"})[0]
+
+    with ThreadPoolExecutor(8) as pool:
+        statuses = Counter(pool.map(save, range(8)))
+    assert statuses == {400: 1, 609: 7}
+    kept = client.get("/rules/same/versions")[0]
+    active = client.get("/rules/same")
+    assert (active["Version"], active["Description"]) == (8, kept["Rule"]["Description"])
 
 
 # --- history ---------------------------------------------------------------------------------------------------------

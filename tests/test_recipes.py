@@ -41,7 +41,7 @@ class Recipe:
     def rules(self) -> tuple[Rule, ...]:
         section = self.configuration.get("Router", {"Rules": [self.configuration]})
         settings, problems = parse(section, Neighbours({name: name for name in NAMES}))
-        assert settings is not None, problems
+        assert problems == []
         return settings.rules
 
 

@@ -18,7 +18,7 @@ from dicom_router.api.services import Engine, Services
 from dicom_router.api.web_page import WebPage, web_folder
 from dicom_router.backfill import Backfill
 from dicom_router.cleanup import Cleanup, CleanupThread
-from dicom_router.config import Settings, neighbours, parse
+from dicom_router.config import neighbours, parse
 from dicom_router.dispatch.breaker import Breaker
 from dicom_router.dispatch.dispatcher import Dispatcher
 from dicom_router.dispatch.outside import Outside
@@ -56,8 +56,7 @@ class Router:
         self._starting_place = StartingPlace(host, time.time())
         self._configuration: dict[str, Any] = host.configuration()
         known = neighbours(self._configuration)
-        settings, problems = parse(self._configuration.get("Router", {}), known)
-        self._settings = settings or Settings()
+        self._settings, problems = parse(self._configuration.get("Router", {}), known)
         self._services = Services(clock=time.time, neighbours=known, problems=list(problems))
         self._services.zone = self._settings.time_zone
         self._services.destinations = dict(self._settings.destinations)
@@ -163,14 +162,15 @@ class Router:
             store.file.on_damage = partial(self._met_damage, store)
         if told := store.damage_told():
             self._host.log_error(f"dicom-router: {told}")
-        if self._services.problems:
-            self._tell_suspended()
-        elif self._rest is not None:
-            try:
+        try:
+            self._services.load_rules()  # also while routing is suspended, to be seen and mended
+            if self._services.problems:
+                self._tell_suspended()
+            elif self._rest is not None:
                 self._run(store, self._rest)
-            except LOST as problem:
-                self._services.store = None
-                raise UnreachableError(f"The router's database does not answer any more: {problem}") from problem
+        except LOST as problem:
+            self._services.store = None
+            raise UnreachableError(f"The router's database does not answer any more: {problem}") from problem
         if store.rescue is not None:
             self._safekeeping = SafekeepingThread(store, store.rescue, self._log)
             self._safekeeping.start()
@@ -226,7 +226,7 @@ class Router:
             )
 
     def _open_store(self) -> Store:
-        wanted = self._settings.database or told_place(self._configuration)
+        wanted = told_place(self._configuration)
         try:
             place = database_place(wanted or "", self._configuration, self._host.configuration_file())
         except ValueError as problem:
@@ -289,7 +289,6 @@ class Router:
             store.clock,
             routing.visible,
         )
-        self._services.load_rules()
         dispatcher = Dispatcher(
             store, self._services.destinations, orthanc_settings.lanes(self._configuration), outside
         )

@@ -87,7 +87,7 @@ def load(path: Path) -> Checked:
         raise UserError(f'{path} has no section "Router".')
     known = neighbours(configuration)
     settings, problems = parse(configuration["Router"], known)
-    return Checked(settings, problems, known)
+    return Checked(None if problems else settings, problems, known)
 
 
 def check(path: Path) -> Outcome:

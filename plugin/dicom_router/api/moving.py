@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """/router/rules-export and /router/rules-import: rules move to another router."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from dicom_router.api.http import Call, Endpoint, HttpError
@@ -10,6 +9,7 @@ from dicom_router.api.rules import RuleRoutes
 from dicom_router.api.schemas import RulesAnswer
 from dicom_router.api.services import Services
 from dicom_router.problems import Problem
+from dicom_router.rules.rule import Origin
 
 
 class MovingRoutes:
@@ -36,36 +36,32 @@ class MovingRoutes:
 
     def export(self, _call: Call) -> ExportAnswer:
         """As they were written, those of orthanc.json first."""
-        return ExportAnswer(rules=[dict(rule.source) for rule in self._services.shelf.all()])
+        configured = [dict(rule.source) for rule in self._services.shelf.all() if rule.origin is Origin.CONFIG]
+        names = {body.get("Name") for body in configured}
+        kept = [dict(each.body or {}) for each in self._services.kept_rules if each.name not in names]
+        return ExportAnswer(rules=configured + kept)
 
     def take_over(self, call: Call) -> RulesAnswer:
         """All or nothing, in the order given; one with the name of a rule made here before takes its place."""
         body: ImportBody = call.body
-        problems = self._problems(body.rules)
-        if problems:
-            raise HttpError(400, "Nothing was imported; the rules have problems.", problems)
-        book = self._services.need_store().rule_book
-        book.take_over(body.rules, self._services.clock(), call.user, replace=body.replace)
-        self._services.load_rules()
-        return self._rules.all(call)
+        with self._services.changing_rules:
+            problems = self._problems(body.rules)
+            if problems:
+                raise HttpError(400, "Nothing was imported; the rules have problems.", problems)
+            book = self._services.need_store().rule_book
+            book.take_over(body.rules, self._services.clock(), call.user, replace=body.replace)
+            self._services.load_rules()
+            return self._rules.all(call)
 
     def _problems(self, rules: list[dict[str, Any]]) -> list[Problem]:
         """Each with the rule's name in front, as its place in a long file tells little."""
         found: list[Problem] = []
-        names: set[str] = set()
+        taken = dict(self._services.names_taken(rules))
         for index, body in enumerate(rules):
             parser = self._services.rule_parser()
             parser.rule(body, f"Rules[{index}]")
-            problems = [*parser.problems, *self._name_problems(body, f"Rules[{index}].Name", names)]
+            if index in taken:
+                parser.tell(f"Rules[{index}].Name", taken[index])
             told = f'Rule "{body.get("Name", "")}": '
-            found += [Problem(each.path, told + each.message) for each in problems]
+            found += [Problem(each.path, told + each.message) for each in parser.problems]
         return found
-
-    def _name_problems(self, body: Mapping[str, Any], path: str, names: set[str]) -> list[Problem]:
-        name = str(body.get("Name", ""))
-        if self._services.shelf.is_configured(name):
-            return [Problem(path, "stands in orthanc.json already; it is changed there.")]
-        if name in names:
-            return [Problem(path, "comes twice.")]
-        names.add(name)
-        return []

@@ -20,7 +20,7 @@ from dicom_router.api.services import Services
 from dicom_router.api.status import answers
 from dicom_router.api.warnings import RuleWarnings, among
 from dicom_router.problems import Problem
-from dicom_router.rules.rule import Rule
+from dicom_router.rules.rule import Origin, Rule
 from dicom_router.store.rule_book import KeptRule
 
 CHANGE_ERRORS = (400, 404, 409, 503)
@@ -68,19 +68,28 @@ class RuleRoutes:
 
     def all(self, _call: Call) -> RulesAnswer:
         """Those of orthanc.json first."""
-        return RulesAnswer([self._answer(rule) for rule in self._services.shelf.all()])
+        services = self._services
+        configured = [rule for rule in services.shelf.all() if rule.origin is Origin.CONFIG]
+        kept = [each for each in services.kept_rules if not services.shelf.is_configured(each.name)]
+        return RulesAnswer([*map(self._answer, configured), *map(self._kept_answer, kept)])
 
     def one(self, call: Call) -> RuleAnswer:
         """By name."""
+        name = call.path["name"]
+        for each in self._services.kept_rules:
+            if each.name == name and not self._services.shelf.is_configured(name):
+                return self._kept_answer(each)
         return self._answer(self._find(call))
 
     def add(self, call: Call) -> RuleAnswer:
         """At the end."""
         body: dict[str, Any] = call.body.root
         name = body.get("Name")
-        if isinstance(name, str) and self._services.shelf.get(name) is not None:
-            raise HttpError(409, f'There is a rule "{name}" already.')
-        return self._save(body, call.user)
+        with self._services.changing_rules:
+            known = {*(rule.name for rule in self._services.shelf.all()), *self._services.unfit_rules}
+            if isinstance(name, str) and name in known:
+                raise HttpError(409, f'There is a rule "{name}" already.')
+            return self._save(body, call.user)
 
     def put(self, call: Call) -> RuleAnswer:
         """In its place, as a new version."""
@@ -96,19 +105,24 @@ class RuleRoutes:
         """Its versions stay and can be restored."""
         name = call.path["name"]
         self._refuse_configured(name)
-        if not self._services.need_store().rule_book.delete(name, self._services.clock(), call.user):
-            raise not_found(f'rule "{name[:64]}"')
-        self._services.load_rules()
+        with self._services.changing_rules:
+            if not self._services.need_store().rule_book.delete(name, self._services.clock(), call.user):
+                raise not_found(f'rule "{name[:64]}"')
+            self._services.load_rules()
         return EmptyBody()
 
     def order(self, call: Call) -> RulesAnswer:
-        """All of them must be named."""
-        names: list[str] = call.body.root
-        if not self._services.need_store().rule_book.order(names):
-            living = ", ".join(kept.name for kept in self._services.need_store().rule_book.living())
-            raise HttpError(400, f"Name exactly the rules made over REST: {living or 'there are none'}.")
-        self._services.load_rules()
-        return self.all(call)
+        """All of them must be named; those of orthanc.json may be, and stay where they are."""
+        configured = self._services.shelf.is_configured
+        book = self._services.need_store().rule_book
+        with self._services.changing_rules:
+            living = [kept.name for kept in book.living()]
+            giving_way = [name for name in living if configured(name)]
+            if not book.order([*(name for name in call.body.root if not configured(name)), *giving_way]):
+                told = ", ".join(name for name in living if name not in giving_way) or "there are none"
+                raise HttpError(400, f"Name exactly the rules made over REST: {told}.")
+            self._services.load_rules()
+            return self.all(call)
 
     def versions(self, call: Call) -> RuleVersionsAnswer:
         """Newest first."""
@@ -133,6 +147,8 @@ class RuleRoutes:
         body: RulesBody = call.body
         parser = self._services.rule_parser()
         parsed = [parser.rule(rule, f"Rules[{index}]") for index, rule in enumerate(body.rules)]
+        for index, name in self._services.names_taken(body.rules):
+            parser.tell(f"Rules[{index}].Name", name)
         fresh = {rule.name: rule for rule in parsed if rule is not None}
         told = self._rule_warnings.of(among(self._services.shelf.all(), fresh))
         warnings = [
@@ -148,9 +164,10 @@ class RuleRoutes:
         rule = parser.rule(body, "Rule")
         if rule is None:
             raise HttpError(400, "The rule was not saved; it has problems.", parser.problems)
-        self._services.need_store().rule_book.put(body, self._services.clock(), user)
-        self._services.load_rules()
-        saved = self._services.shelf.get(rule.name)
+        with self._services.changing_rules:
+            self._services.need_store().rule_book.put(body, self._services.clock(), user)
+            self._services.load_rules()
+            saved = self._services.shelf.get(rule.name)
         return self._answer(saved or rule)
 
     def _refuse_configured(self, name: str) -> None:
@@ -168,6 +185,17 @@ class RuleRoutes:
         if found is None:
             raise not_found(f'rule "{call.path["name"][:64]}"')
         return found
+
+    def _kept_answer(self, kept: KeptRule) -> RuleAnswer:
+        """Also of one that cannot be looked at: why not is its warning."""
+        rule = self._services.shelf.get(kept.name)
+        if rule is not None:
+            return self._answer(rule)
+        problems = self._services.unfit_rules.get(kept.name, [])
+        prefix = f"Rules.{kept.name}."
+        warnings = [{"Path": each.path.removeprefix(prefix), "Message": each.message} for each in problems]
+        told = {"Name": kept.name, "Origin": Origin.DATABASE, "Version": kept.version, "Warnings": warnings}
+        return RuleAnswer.model_validate((kept.body or {}) | told)
 
     def _answer(self, rule: Rule) -> RuleAnswer:
         warnings = [

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """What the routes need of the router; parts are missing while it is suspended."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
+from threading import RLock
 
 from dicom_router.api.http import HttpError
 from dicom_router.backfill import Backfill
@@ -13,7 +15,9 @@ from dicom_router.dispatch.dispatcher import Dispatcher
 from dicom_router.orthanc_rest import OrthancRest
 from dicom_router.problems import Problem
 from dicom_router.routing import Routing
+from dicom_router.rules.rule import Rule
 from dicom_router.rules.shelf import RuleShelf
+from dicom_router.store.rule_book import KeptRule
 from dicom_router.store.store import Store
 from dicom_router.transports.transport import Transport
 
@@ -46,6 +50,9 @@ class Services:
     rest: OrthancRest | None = None
     engine: Engine | None = None
     backfill: Backfill | None = None
+    kept_rules: Sequence[KeptRule] = ()  # those made over REST, in their order
+    unfit_rules: Mapping[str, list[Problem]] = field(default_factory=dict)  # why some of those are not looked at
+    changing_rules: AbstractContextManager[bool] = field(default_factory=RLock)  # one change after the other
 
     def all_warnings(self) -> list[Problem]:
         """What is probably wrong with the configuration, what is wrong just now, and what became of the database."""
@@ -72,12 +79,37 @@ class Services:
 
     def load_rules(self) -> None:
         """Make the rules of the database the active ones; one that no longer holds together is told in `warnings`."""
-        parser = self.rule_parser()
-        kept = self.need_store().rule_book.living()
-        rules = [parser.saved_rule(each.body, f"Rules.{each.name}", each.version) for each in kept]
-        self.warnings = [*self.configured_warnings, *parser.problems]
-        self.add_destinations(parser.destinations)
-        self.shelf.replace_kept(rule for rule in rules if rule is not None)
+        with self.changing_rules:
+            parser = self.rule_parser()
+            rules: list[Rule] = []
+            unfit: dict[str, list[Problem]] = {}
+            kept = self.need_store().rule_book.living()
+            for each in kept:
+                before = len(parser.problems)
+                rule = parser.saved_rule(each.body, f"Rules.{each.name}", each.version)
+                if self.shelf.is_configured(each.name):
+                    parser.tell(f"Rules.{each.name}", "gives way to the rule of this name in orthanc.json.")
+                elif rule is None:
+                    unfit[each.name] = parser.problems[before:]
+                else:
+                    rules.append(rule)
+            self.warnings = [*self.configured_warnings, *parser.problems]
+            self.add_destinations(parser.destinations)
+            self.shelf.replace_kept(rules)
+            self.kept_rules, self.unfit_rules = kept, unfit
+
+    def names_taken(self, rules: Sequence[Mapping[str, object]]) -> list[tuple[int, str]]:
+        """Which of these rules cannot be saved for their names, and why."""
+        found: list[tuple[int, str]] = []
+        seen: set[str] = set()
+        for index, body in enumerate(rules):
+            name = str(body.get("Name", ""))
+            if self.shelf.is_configured(name):
+                found.append((index, "stands in orthanc.json already; it is changed there."))
+            elif name in seen:
+                found.append((index, "comes twice."))
+            seen.add(name)
+        return found
 
     def add_destinations(self, named: Mapping[str, Destination]) -> None:
         """Modalities of Orthanc that a rule names without an entry in Destinations."""

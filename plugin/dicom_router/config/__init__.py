@@ -46,8 +46,8 @@ __all__ = [
 SEND_KEYS = frozenset({"Instances", "Transcode", "When", "From"})  # of a Send, beside a destination's options
 
 
-def parse(section: object, known: Neighbours) -> tuple[Settings | None, list[Problem]]:
-    """The settings of the section `Router`, or None and every problem in it."""
+def parse(section: object, known: Neighbours) -> tuple[Settings, list[Problem]]:
+    """What is right in the section `Router`, and every problem in it: only without any may it be acted upon."""
     return _SectionReader(known).section(section)
 
 
@@ -68,6 +68,10 @@ class RuleParser:
     def problems(self) -> list[Problem]:
         """All of them so far."""
         return self._reader.problems
+
+    def tell(self, path: str, message: str) -> None:
+        """One more of them."""
+        self._reader.tell(path, message)
 
     @property
     def destinations(self) -> Mapping[str, Destination]:
@@ -90,20 +94,16 @@ class RuleParser:
 class _SectionReader(RuleReader, AlertsReader):
     """Reads the whole section."""
 
-    def section(self, section: object) -> tuple[Settings | None, list[Problem]]:
-        shape = self.model(RouterSection, section, "Router")
+    def section(self, section: object) -> tuple[Settings, list[Problem]]:
+        shape = self.model(RouterSection, section, "Router") or RouterSection()
         raw = mapping(section)
         self.whole(raw)
-        if shape is not None:
-            self.retry = shape.retry.over(self.retry)
-            self.zone = _time_zone(shape.time_zone)
+        self.retry = shape.retry.over(self.retry)
+        self.zone = _time_zone(shape.time_zone)
         destinations = mapping(raw.get("Destinations"))
         for name, entry in destinations.items():
             self.destination(name, entry, f"Router.Destinations.{name}")
         rules = self.rules(raw.get("Rules"), [*destinations])
-        alerts = self.alerts(raw.get("Alerts"))
-        if self.problems or shape is None or alerts is None:
-            return None, self.problems
         settings = Settings(
             shape.enable,
             shape.database,
@@ -112,9 +112,9 @@ class _SectionReader(RuleReader, AlertsReader):
             rules,
             shape.retention.history,
             shape.patient_data,
-            alerts,
+            self.alerts(raw.get("Alerts")) or AlertSettings(),
         )
-        return settings, []
+        return settings, self.problems
 
     def whole(self, raw: Mapping[str, Any]) -> None:
         """What the shape does not tell; also when something else in the section is wrong."""

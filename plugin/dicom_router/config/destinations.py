@@ -58,11 +58,10 @@ class DestinationReader(Reader):
         if plain.target not in known:
             hint = nearest(plain.target, known)
             self.tell(f"{path}.{plain.kind}", f'"{plain.target}" is not one of Orthanc\'s {LISTS[plain.kind]}.{hint}')
-            return
         if plain.kind is Kind.DICOM_WEB and not self.known.dicom_web_enabled:
             self.tell(f"{path}.DicomWeb", "Orthanc's DICOMweb plugin is switched off: DicomWeb.Enable is false.")
         self.unfit_options(plain, shape, path)
-        aet = self.known.modalities[plain.target] if plain.kind is Kind.MODALITY else ""
+        aet = self.known.modalities.get(plain.target, "") if plain.kind is Kind.MODALITY else ""
         self.destinations[plain.name] = self.with_options(replace(plain, aet=aet, retry=self.retry), shape, path)
 
     def _entries(self, kind: Kind) -> Collection[str]:

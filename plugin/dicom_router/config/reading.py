@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Reading what a user wrote: all problems are collected, each with its path."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, tzinfo
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -35,14 +35,32 @@ class Reader:
         """Something of the contract that is not built."""
         self.tell(path, f"{what} {NOT_YET}.")
 
-    def model(self, kind: type[Shape], value: object, path: str, *, secret: bool = False) -> Shape | None:
-        """The value in its shape; None when it has another one, which is told, with `secret` without the value."""
+    def model(
+        self,
+        kind: type[Shape],
+        value: object,
+        path: str,
+        *,
+        secret: bool = False,
+        instead: Mapping[str, object] | None = None,
+    ) -> Shape | None:
+        """The value in its shape; None when it has none at all.
+
+        What is wrong in it is told, with `secret` without the value, and left out, so that the rest is looked at too;
+        `instead` has values for what is required.
+        """
         try:
             return kind.model_validate(value)
         except ValidationError as wrong:
-            for error in wrong.errors(include_url=False):
-                self.tell(path_of(path, error["loc"]), sentence(error, kind, secret=secret))
-        return None
+            errors = wrong.errors(include_url=False)
+        for error in errors:
+            self.tell(path_of(path, error["loc"]), sentence(error, kind, secret=secret))
+        refused = {error["loc"][0] for error in errors if error["loc"]}
+        rest = {key: each for key, each in mapping(value).items() if key not in refused}
+        try:
+            return kind.model_validate({**(instead or {}), **rest}) if isinstance(value, dict) else None
+        except ValidationError:
+            return None
 
 
 def mapping(value: object) -> dict[str, Any]:
@@ -58,8 +76,8 @@ def path_of(base: str, location: tuple[int | str, ...]) -> str:
 def sentence(error: Mapping[str, Any], kind: type[BaseModel], *, secret: bool = False) -> str:
     """pydantic's error in the words of the contract."""
     if error["type"] == "extra_forbidden":
-        legal = [str(each.alias) for each in kind.model_fields.values()]
-        unknown = str(error["loc"][-1])
+        *steps, unknown = map(str, error["loc"])
+        legal = [str(each.alias) for each in _inner(kind, steps).model_fields.values()]
         return f'Unknown key "{unknown}".{nearest(unknown, legal) or " Legal are: " + ", ".join(legal) + "."}'
     if error["type"] == "missing":
         return "is required."
@@ -69,3 +87,17 @@ def sentence(error: Mapping[str, Any], kind: type[BaseModel], *, secret: bool = 
         return f"must be one of {error['ctx']['expected']}, not {error['input']!r}."
     hidden = secret or isinstance(error.get("input"), dict | list)  # a whole section may hold a password
     return str(error["msg"]) + ("." if hidden else f", not {error['input']!r}." if "input" in error else "")
+
+
+def _inner(kind: type[BaseModel], steps: Sequence[str]) -> type[BaseModel]:
+    """The model that stands at a place within another one."""
+    for step in steps:
+        for field in kind.model_fields.values():
+            models = [each for each in (field.annotation, *get_args(field.annotation)) if _is_model(each)]
+            if field.alias == step and models:
+                kind = models[0]
+    return kind
+
+
+def _is_model(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)

@@ -21,6 +21,7 @@ from dicom_router.rules.rule import Choice, Origin, Process, Rule, Send
 CHOICE_KEYS = frozenset({"To", "FirstOf", "OneOf", "By", "After", "AndWhenBack"})
 DEFAULT_AFTER = 600.0  # seconds
 LEAST_MEMBERS = 2
+UNNAMED = "unnamed"  # while the rest of a rule without a right name is looked at
 # A rule sends what triggers it: what comes with a single instance is that instance (docs/decisions.md).
 OWN_LEVEL = {"StableStudy": "Study", "StableSeries": "Series", "StablePatient": "Patient", "NewInstance": "Instance"}
 
@@ -48,7 +49,7 @@ class RuleReader(DestinationReader):
     ) -> Rule | None:
         """A rule as a user wrote it; None when it has problems, which are collected."""
         before = len(self.problems)
-        shape = self.model(RuleSection, entry, path)
+        shape = self.model(RuleSection, entry, path, instead={"Name": UNNAMED})
         raw = mapping(entry)
         match = self._match(raw.get("Match", {}), f"{path}.Match")
         names = {*destination_names, *self.destinations}
@@ -58,7 +59,7 @@ class RuleReader(DestinationReader):
         ]
         if shape is None:
             return None
-        if not sends:
+        if not sends and isinstance(raw.get("Send", []), list):
             self.tell(f"{path}.Send", "A rule needs at least one destination.")
         schedule = self.schedule(shape.schedule, f"{path}.Schedule") if shape.schedule else None
         instances = self._instances(shape.instances, f"{path}.Instances")
@@ -122,14 +123,14 @@ class RuleReader(DestinationReader):
     def _verifiable(self, send: Send, alteration: Alteration, path: str) -> None:
         """A lossy copy has another SOP Instance UID, and what is no image is sent as it is: nobody knows which."""
         own = send.options.get("Verify")
-        wanted = {Verify(str(own))} if own else {self.destinations[name].verify for name in send.members}
-        if alteration.method is None and alteration.lossy and wanted != {Verify.ACCEPTED}:
+        wanted = {Verify(str(own))} if own else {each.verify for each in self._named(send)}
+        if alteration.method is None and alteration.lossy and wanted - {Verify.ACCEPTED}:
             text = 'is lossy: which images got another SOP Instance UID is not known, so Verify can be "Accepted" only.'
             self.tell(f"{path}.Transcode", text)
 
     def _of_folders(self, send: Send, path: str) -> None:
         """An altered copy is a file that is nowhere else: it is not rendered, zipped, or looked for by its tags."""
-        for destination in (self.destinations[name] for name in send.members):
+        for destination in self._named(send):
             if destination.kind is not Kind.FOLDER:
                 continue
             if destination.format is not Format.DICOM:
@@ -137,6 +138,10 @@ class RuleReader(DestinationReader):
                 self.tell(path, text)
             if Verify(str(send.options.get("Verify") or destination.verify)) is not Verify.ACCEPTED:
                 self.tell(path, f'Altered copies in the folder of {destination.name} cannot be looked for: "Accepted".')
+
+    def _named(self, send: Send) -> list[Destination]:
+        """Its destinations, but for those whose entry cannot be read."""
+        return [self.destinations[name] for name in send.members if name in self.destinations]
 
     def _send(self, entry: object, path: str, names: set[str]) -> Send | None:
         if isinstance(entry, str):

@@ -12,7 +12,8 @@ from pydantic.alias_generators import to_pascal
 from dicom_router.deliveries.retry import RetryPolicy
 from dicom_router.durations import parse_duration
 
-NAME = re.compile(r"[A-Za-z0-9 _.\-]{1,64}")
+# A web address takes the names . and .. for something else.
+NAME = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9 _.\-]{1,64}")
 HOST_NAME = re.compile(r"[A-Za-z0-9._:\-]{1,253}")
 # No line end, comma or quote: an address becomes part of a header.
 MAIL_ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9.-]{1,253}")
