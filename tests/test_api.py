@@ -4,6 +4,7 @@
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -22,6 +23,7 @@ from builders import (
     fill,
     found,
     instance,
+    subject,
 )
 from dicom_router.deliveries.delivery import FINAL, Reason, Status
 from dicom_router.dispatch.dispatcher import Blocked
@@ -500,6 +502,29 @@ def test_many_are_canceled_and_sent_again_by_a_filter(client: Client, store: Sto
     assert client.call("POST", "/history-cancel", {"Filter": {"Status": "bogus"}})[0] == 400
 
 
+def test_a_filter_of_many_takes_every_parameter_of_the_query_and_names_the_wrong_one(client: Client) -> None:
+    for key in ("from", "From"):
+        assert client.post("/history-cancel", {"Filter": {key: "2026-11-23"}}) == {"Count": 0}
+    for key in ("Status", "From", "To"):
+        status, answer = client.call("POST", "/history-cancel", {"Filter": {key: "nonsense"}})
+        assert (status, [each["Path"] for each in answer["Problems"]]) == (400, [f"Filter.{key}"])
+
+
+def test_a_time_that_is_shown_finds_its_delivery_and_a_day_is_whole(client: Client, store: Store) -> None:
+    enqueued(store, "s", at=NOW + 0.5)
+    (item,) = client.get("/history")["Items"]
+    made = item["CreatedAt"]
+    for query in ({"from": made, "to": made}, {"to": made[:10]}, {"from": made[:10], "to": made[:10]}):
+        assert client.get("/history", **query)["Total"] == 1, query
+
+
+def test_the_name_of_a_patient_is_found_in_upper_and_lower_case(client: Client, store: Store) -> None:
+    enqueued(store, "s", subject=replace(subject("s"), patient_name="Müller^Jörg"))
+    for part in ("müller", "MÜLLER", "Müller^Jörg", "JÖRG", "ller"):
+        assert client.get("/history", patient=part)["Total"] == 1, part
+    assert client.get("/history", patient="Möller")["Total"] == 0
+
+
 # --- studies ---------------------------------------------------------------------------------------------------------
 
 
@@ -551,6 +576,41 @@ def test_an_orthanc_that_does_not_answer_is_told(client: Client) -> None:
     client.orthanc.failures["/"] = unreachable()
     assert client.call("POST", "/studies/ct/route", {})[0] == 503
     assert client.call("GET", "/studies/ct/explain")[0] == 503
+
+
+@pytest.mark.parametrize("body", [{"Rules": []}, {"Destinations": []}])
+def test_to_name_nothing_is_no_order_to_route(client: Client, body: dict[str, Any]) -> None:
+    client.orthanc.receive("ct")
+    assert client.call("POST", "/studies/ct/route", body)[0] == 400
+
+
+@pytest.mark.parametrize("level", ["studies", "series", "patients"])
+@pytest.mark.parametrize("body", [{}, {"Destinations": ["ARCHIVE"]}])
+def test_what_orthanc_does_not_have_at_this_level_is_neither_routed_nor_written_down(
+    client: Client, store: Store, level: str, body: dict[str, Any]
+) -> None:
+    client.orthanc.receive("ct", instance="ct-1")
+    for other in {"ct", "ct-a", "patient-of-ct"} - {{"studies": "ct", "series": "ct-a"}.get(level, "patient-of-ct")}:
+        assert client.call("POST", f"/{level}/{other}/route", body)[0] == 404
+    assert client.get("/history")["Total"] == 0
+    assert store.journal.decisions("ct") == []
+
+
+def test_what_the_rules_of_now_would_not_send_is_explained_too(client: Client) -> None:
+    client.orthanc.receive("ct", metadata={"RemoteAET": "ARCHIVE"})
+    (now,) = client.get("/studies/ct/explain")["Now"]
+    assert now["NotSent"] == [{"Destination": "ARCHIVE", "Why": "It came from there."}]
+    client.orthanc.study_metadata["ct"] = {"ModifiedFrom": "another"}
+    (now,) = client.get("/studies/ct/explain")["Now"]
+    assert now["Skipped"] == "It is a modified copy of another study."
+
+
+def test_a_preview_promises_nothing_to_where_a_study_came_from(client: Client) -> None:
+    client.orthanc.receive("ct", metadata={"RemoteAET": "CT1"})
+    told = client.post("/rules-preview", {"Rule": CT | {"Name": "back", "Send": ["CT1"]}, "Studies": ["ct"]})
+    assert told["Difference"] == []
+    assert told["Items"][0]["Matched"]
+    assert told["Items"][0]["Send"] == []
 
 
 def test_a_study_is_explained(client: Client) -> None:

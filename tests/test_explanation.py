@@ -5,8 +5,10 @@ from dicom_router.explanation import sentences
 from dicom_router.store.journal import StoredDecision
 
 
-def decision(number: int, level: str, resource: str, *verdicts: dict[str, Any]) -> StoredDecision:
-    return StoredDecision(number, 1e9 + number, level, resource, "", [dict(verdict) for verdict in verdicts])
+def decision(
+    number: int, level: str, resource: str, *verdicts: dict[str, Any], trigger: str = "StableStudy"
+) -> StoredDecision:
+    return StoredDecision(number, 1e9 + number, level, resource, trigger, [dict(verdict) for verdict in verdicts])
 
 
 def verdict(rule: str, *, matched: bool, seen: str = "MR", **more: Any) -> dict[str, Any]:
@@ -58,3 +60,13 @@ def test_what_becomes_of_a_copy_is_told() -> None:
     told = verdict("copies", matched=True) | {"Send": ["ARCHIVE", "RESEARCH"], "Altered": altered}
     (line,) = sentences([decision(1, "Study", "s", told)])
     assert line.startswith('Rule "copies" matched and sends to ARCHIVE, RESEARCH (anonymized, as JPEG-LS Lossless).')
+
+
+def test_what_was_tried_by_hand_hides_nothing_of_what_was_done() -> None:
+    done = decision(1, "Study", "s", verdict("all CT", matched=True))
+    tried = decision(2, "Study", "s", verdict("all MR", matched=False), trigger="ByHand")
+    assert sentences([tried, done]) == [
+        'Rule "all CT" matched and sends to ARCHIVE. (Version 3 of the rule.)',
+        'Rule "all MR" did not match: Modality must be "CT", but it is "MR". (Version 3 of the rule.)',
+        "None of the rules that were tried by hand matched.",
+    ]

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from dicom_router.alteration import Alteration
 from dicom_router.deliveries.delivery import Priority
+from dicom_router.deliveries.instance import Instance
 from dicom_router.deliveries.retry import RetryPolicy
 from dicom_router.rules.schedule import Always, Schedule
 
@@ -89,6 +90,10 @@ class Destination:
     command: tuple[str, ...] = ()  # of a process
     unit: str = ""  # what is being sent, where that is more than single instances (see `whole`)
     delivery: int = 0  # the ID of the delivery that is being sent
+
+    def gave(self, instance: Instance) -> bool:
+        """It came from there, and is not sent back."""
+        return bool(self.aet) and instance.remote_aet == self.aet
 
     @property
     def whole(self) -> bool:

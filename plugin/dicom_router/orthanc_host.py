@@ -148,7 +148,7 @@ class OrthancHost:
                 response = self._threads.run(lambda: respond(uri, request))
             except Exception as problem:  # noqa: BLE001 - nothing may be raised into Orthanc
                 self.log_error(f"dicom-router: the request {request.get('method')} {uri} failed: {problem!r}")
-                response = Response(b'{"Error": "Internal error; see the log of Orthanc."}', status=500)
+                response = Response(b'{"Error": "Internal error; see the log of Orthanc.", "Problems": []}', status=500)
             try:
                 self._answer(output, response)
             except Exception as problem:  # noqa: BLE001 - the client is gone

@@ -38,6 +38,7 @@ from dicom_router.store.turns import Turns
 from dicom_router.study import ResourceFacts
 
 BACKFILL = "Backfill"  # the trigger of studies that were there before; they yield to fresh ones
+COPY = "It is a modified copy of another study."
 NEVER_OPENS_RECHECK = 86400.0  # seconds; a schedule that never opens is looked at again the next day
 
 
@@ -148,7 +149,7 @@ class Routing:
         asked = Asked(facts, trigger, position)
         try:
             if facts.is_copy():
-                return self._nothing(asked, "It is a modified copy of another study.", facts)
+                return self._nothing(asked, COPY, facts)
             if facts.hidden_ids and not facts.instance_ids:
                 return self._nothing(asked, "It is the result of a process.", facts)
             found = looks(facts, rules, triggers, self.local(self._clock()))
@@ -285,7 +286,7 @@ class Routing:
             return Plan(sending, None, sending.why_not)
         name, alternates = self._choose(target.send, sending.facts)
         destination = self._destinations[name]
-        sendable = [each for each in instances if not (destination.aet and each.remote_aet == destination.aet)]
+        sendable = [each for each in instances if not destination.gave(each)]
         if destination.kind is Kind.PROCESS:
             own = self._results.made_by(name, [each.id for each in sendable])
             sendable = [each for each in sendable if each.id not in own]

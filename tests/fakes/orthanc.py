@@ -168,6 +168,10 @@ class FakeOrthanc:
             return self._study(parts[1])
         if parts[0] == "series" and len(parts) == 2:
             return self._series(parts[1])
+        if parts[0] == "patients" and len(parts) == 2:
+            if parts[1] not in {f"patient-of-{each.study}" for each in self.instances.values()}:
+                raise missing(path)
+            return {"ID": parts[1]}
         if parts[0] == "studies" and parts[2:] == ["metadata"] and url.query == "expand":
             self._study(parts[1])
             return {"LastUpdate": "20261122T033055", **self.study_metadata.get(parts[1], {})}

@@ -31,6 +31,7 @@ from dicom_router.store.history import AttemptRow, Filter
 
 LARGEST_PAGE = 1000
 DEFAULT_PAGE = 100
+DAY, SECOND, MICROSECOND = 86400.0, 1.0, 1e-6
 LONGEST_ID = 18  # digits that surely fit a database's integer
 
 INTEGER = {"type": "integer", "minimum": 1}
@@ -43,7 +44,7 @@ FILTERS = (
     Parameter("patient", "A PatientID, or a part of a name"),
     Parameter("accession", "An AccessionNumber"),
     Parameter("from", "Made at this time or later", TIME),
-    Parameter("to", "Made at this time or earlier", TIME),
+    Parameter("to", "Made at this time, on this day, or earlier", TIME),
     Parameter("q", "Any text"),
 )
 PAGING = (
@@ -244,14 +245,18 @@ def read_filter(query: object) -> Filter:
         patient=get("patient"),
         accession=get("accession"),
         created_from=_time(get("from"), "from"),
-        created_to=_time(get("to"), "to"),
+        created_to=_end(get("to"), "to"),
         text=get("q"),
     )
 
 
 def _body_filter(body: FilterBody) -> Filter:
     values = body.model_dump(exclude_none=True)
-    return read_filter({name.rstrip("_"): value for name, value in values.items()})
+    try:
+        return read_filter({name.rstrip("_"): value for name, value in values.items()})
+    except HttpError as wrong:
+        told = [Problem(f"Filter.{each.path.capitalize()}", each.message) for each in wrong.problems]
+        raise HttpError(wrong.status, str(wrong), told) from None
 
 
 def _status(name: str) -> str:
@@ -271,6 +276,15 @@ def _time(text: str | None, name: str) -> float | None:
     except (ValueError, OverflowError):
         message = f'"{text}" is not a time such as 2026-11-22 or 2026-11-22T01:02:03Z.'
         raise HttpError(400, message, [Problem(name, message)]) from None
+
+
+def _end(text: str | None, name: str) -> float | None:
+    """The last moment of what is meant: a day, or, as times are shown, a second."""
+    begin = _time(text, name)
+    if not text or begin is None:
+        return None
+    length = DAY if len(text) <= len("2026-11-22") else SECOND
+    return begin + length - MICROSECOND if begin.is_integer() else begin
 
 
 def _integer(text: str | None, name: str, default: int, largest: int | None) -> int:

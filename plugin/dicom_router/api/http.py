@@ -134,7 +134,7 @@ def _guard(request: Request) -> None:
 
 def _query(endpoint: Endpoint, request: Request) -> dict[str, str]:
     known = {parameter.name for parameter in endpoint.query}
-    unknown = [name for name in request.query if name not in known]
+    unknown = [name for name in request.query if name and name not in known]
     if unknown and request.method == "GET":
         legal = ", ".join(sorted(known)) or "none"
         problems = [Problem(name, f"Unknown parameter; legal are: {legal}.") for name in unknown]

@@ -16,6 +16,7 @@ from dicom_router.api.preview_schemas import (
 from dicom_router.api.services import Services
 from dicom_router.api.status import answers
 from dicom_router.api.warnings import RuleWarnings, among
+from dicom_router.destination import Destination
 from dicom_router.orthanc_rest import OrthancError, OrthancRest
 from dicom_router.outlook import Look, Sending
 from dicom_router.routing import Routing
@@ -132,7 +133,7 @@ class PreviewRoutes:
         found = routing.looks(facts, changed)
         sent = routing.sendings(found)
         item = self._item(rule, facts, found, sent, routing)
-        return item, _reach(routing.sendings(routing.looks(facts, active))), _reach(sent)
+        return item, self._reach(routing.sendings(routing.looks(facts, active))), self._reach(sent)
 
     def _item(
         self, rule: Rule, facts: ResourceFacts, found: Sequence[Look], sent: Sequence[Sending], routing: Routing
@@ -140,7 +141,7 @@ class PreviewRoutes:
         verdicts = [each for each in routing.verdicts(found, facts) if each["Rule"] == rule.name]
         matched = [each for each in verdicts if each["Matched"]]
         subject = facts.subject(patient_data=routing.patient_data)
-        reach = _reach(each for each in sent if each.target.rule.name == rule.name)
+        reach = self._reach([each for each in sent if each.target.rule.name == rule.name])
         return PreviewItemAnswer(
             study=facts.id,
             study_instance_uid=subject.study_instance_uid,
@@ -154,6 +155,21 @@ class PreviewRoutes:
             verdicts=verdicts,
             send=[PreviewSendAnswer(destination=label, instances_count=len(ids)) for label, ids in reach.items()],
         )
+
+    def _destination(self, name: str) -> Destination:
+        """A rule that is not saved yet may be the first to name it."""
+        aet = self._services.neighbours.modalities.get(name, "")
+        return self._services.destinations.get(name) or Destination(name, name, aet)
+
+    def _reach(self, sent: Sequence[Sending]) -> Reach:
+        """What would go where, but for what came from there."""
+        reach: Reach = {}
+        for each in sent:
+            givers = [self._destination(name) for name in each.target.send.members]
+            ids = {it.id for it in each.instances if len(givers) > 1 or not givers[0].gave(it)}
+            if ids and not each.why_not:
+                reach.setdefault(each.target.send.label, set()).update(ids)
+        return reach
 
 
 def newest_studies(rest: OrthancRest, count: int) -> list[str]:
@@ -169,15 +185,6 @@ def newest_studies(rest: OrthancRest, count: int) -> list[str]:
         if len(found) >= count or not since:
             break
     return [study_id for study_id in found if exists(rest, "Study", study_id)][:count]
-
-
-def _reach(sent: Iterator[Sending] | Sequence[Sending]) -> Reach:
-    reach: Reach = {}
-    for each in sent:
-        # What came from a destination is not sent back there; whether that is so is the same before and after.
-        if not each.why_not:
-            reach.setdefault(each.target.send.label, set()).update(instance.id for instance in each.instances)
-    return reach
 
 
 def _differences(before: Mapping[str, Reach], after: Mapping[str, Reach]) -> Iterator[DifferenceAnswer]:

@@ -4,7 +4,7 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, RootModel, StrictInt
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, PlainSerializer, RootModel, StrictInt
 from pydantic.alias_generators import to_pascal
 
 
@@ -191,7 +191,7 @@ class FilterBody(Schema):
     study: str | None = None
     patient: str | None = None
     accession: str | None = None
-    from_: str | None = Field(None, alias="From")
+    from_: str | None = Field(None, validation_alias=AliasChoices("From", "from"), serialization_alias="From")
     to: str | None = None
     q: str | None = None
 

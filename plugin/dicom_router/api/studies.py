@@ -11,9 +11,11 @@ from dicom_router.api.services import Services
 from dicom_router.deliveries.delivery import Delivery
 from dicom_router.explanation import sentences
 from dicom_router.orthanc_rest import OrthancError
+from dicom_router.outlook import Sending
 from dicom_router.problems import Problem, nearest
+from dicom_router.routing import COPY, Routing
 from dicom_router.store.history import Filter
-from dicom_router.study import ResourceFacts
+from dicom_router.study import ResourceFacts, exists
 from dicom_router.users import by
 
 DELIVERIES_SHOWN = 50
@@ -59,12 +61,17 @@ class StudyRoutes:
         """To destinations by hand, or through rules; neither named: through all rules."""
         body: RouteBody = call.body
         study_id = orthanc_id(call.path["id"], level.lower())
+        for key, names in (("Rules", body.rules), ("Destinations", body.destinations)):
+            if names == []:
+                raise HttpError(400, f"Name at least one of the {key}.", [Problem(key, "must not be empty.")])
         routing = self._services.need_engine().routing
         if body.rules is not None and body.destinations is not None:
             raise HttpError(400, "Name rules or destinations, not both.")
         _known("Destinations", body.destinations, list(self._services.destinations), "destination")
         _known("Rules", body.rules, [rule.name for rule in self._services.shelf.all()], "rule")
         try:
+            if not exists(routing.rest, level, study_id):
+                raise not_found(f"{level.lower()} {study_id[:64]}")
             if body.destinations is not None:
                 routed = routing.send_now(study_id, body.destinations, level)
             else:
@@ -87,7 +94,7 @@ class StudyRoutes:
         items, _, _ = store.history.page(Filter(study=study_id), DELIVERIES_SHOWN, None)
         try:
             routing = self._services.need_engine().routing
-            now: list[dict[str, Any]] = routing.verdicts(routing.looks(facts), facts)
+            now = self._now(routing, facts)
             stored += [each for each in store.journal.decisions(facts.patient_id) if each.level == "Patient"]
         except OrthancError as problem:
             if not (problem.not_found and stored):
@@ -103,6 +110,26 @@ class StudyRoutes:
             now=now,
             deliveries=[delivery_answer(item, self._services) for item in items],
         )
+
+    def _now(self, routing: Routing, facts: ResourceFacts) -> list[dict[str, Any]]:
+        """What the rules of now would do, and what they would not in spite of matching."""
+        if facts.is_copy():
+            return [{"Rule": "", "Matched": False, "Skipped": COPY}]
+        found = routing.looks(facts)
+        told: list[dict[str, Any]] = routing.verdicts(found, facts)
+        for sending in routing.sendings(found):
+            why = sending.why_not or ("It came from there." if self._came_from(sending) else "")
+            if why:
+                entry = {"Destination": sending.target.send.label, "Why": why}
+                for verdict in told:
+                    if verdict["Rule"] == sending.target.rule.name and verdict["Matched"]:
+                        verdict.setdefault("NotSent", []).append(entry)
+        return told
+
+    def _came_from(self, sending: Sending) -> bool:
+        """All of it did from the only destination that it could go to."""
+        members = sending.target.send.members
+        return len(members) == 1 and all(map(self._services.destinations[members[0]].gave, sending.instances))
 
 
 def _of_delivery(delivery: Delivery) -> str:

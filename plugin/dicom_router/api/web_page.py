@@ -3,6 +3,7 @@
 
 import base64
 import hashlib
+import json
 import re
 from pathlib import Path
 
@@ -62,7 +63,7 @@ class WebPage:
     def answer(self, request: Request) -> Response:
         """A file, 304 where the browser has it, or 404."""
         if request.method != "GET":
-            return _plain("The web page is only read.", 400)
+            return _error("The web page is only read.", 400)
         told = request.path.removeprefix(ADDRESS).lstrip("/") or INDEX
         stamp = STAMP.match(told)
         name = told[stamp.end() :] if stamp else told
@@ -70,7 +71,7 @@ class WebPage:
             return self._index(request)
         file = self._file(name)
         if file is None:
-            return _plain("There is no such file of the web page.", 404)
+            return _error("There is no such file of the web page.", 404)
         # A module of others carries its version in its name (see .ci/vendor-web-modules). What is named by an older
         # stamp was named by a page that was loaded before an upgrade.
         versioned = name.startswith(f"{VENDOR}/") and bool(re.search(r"-\d", file.name))
@@ -112,8 +113,9 @@ def _cached(request: Request, content: bytes, content_type: str, caching: str, p
     return Response(content, content_type, headers=headers)
 
 
-def _plain(message: str, status: int) -> Response:
-    return Response(message.encode(), "text/plain; charset=utf-8", status, _headers(_policy("")))
+def _error(message: str, status: int) -> Response:
+    body = json.dumps({"Error": message, "Problems": []}).encode()
+    return Response(body, "application/json", status, _headers(_policy("")))
 
 
 def _headers(policy: str) -> dict[str, str]:

@@ -4,6 +4,8 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from typing import Any
 
 from peewee import SQL, Database, ModelSelect, fn
@@ -265,6 +267,12 @@ def _made_between(wanted: Filter) -> list[Any]:
     return [ROW.id >= first, ROW.id <= last, *by_row]
 
 
+def _named(part: str) -> Any:
+    """A part of the patient's name. SQLite knows upper and lower case of ASCII alone, so others are spelled out."""
+    spellings = {part} if part.isascii() else {part, part.lower(), part.upper(), part.title()}
+    return reduce(or_, (ROW.patient_name.contains(each) for each in sorted(spellings)))
+
+
 def _where(
     query: "ModelSelect[Any]", wanted: Filter, *, by_time: bool = True, by_row: bool = False
 ) -> "ModelSelect[Any]":
@@ -283,7 +291,7 @@ def _where(
     if wanted.patient is not None:
         study_id = ROW.study_id.concat("") if by_row else ROW.study_id
         query = query.where(study_id.in_(search.studies(wanted.patient)))
-        query = query.where((ROW.patient_id == wanted.patient) | ROW.patient_name.contains(wanted.patient))
+        query = query.where((ROW.patient_id == wanted.patient) | _named(wanted.patient))
     if wanted.created_from is not None and by_time:
         query = query.where(ROW.created_at >= wanted.created_from)
     if wanted.created_to is not None and by_time:
