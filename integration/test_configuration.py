@@ -60,10 +60,12 @@ def test_five_mistakes_are_told_at_once_and_what_arrives_meanwhile_is_routed_aft
     uids = receive(router, tmp_path / "before")
     pacs.wait_for(5)
     router.wait_until_completed(1)
+    router.router_post("/rules", {"Name": "made here", "Match": {"Modality": "NM"}, "Send": ["PACS"]})
 
     right = router.config["Router"]
     configure(router, {**right, **copy.deepcopy(FIVE_MISTAKES)})
     assert problem_paths(router) == PATHS
+    assert [rule["Name"] for rule in router.router_get("/rules-export")["Rules"]] == ["made here"]
     assert all(path in router.log() for path in PATHS)
     uids += receive(router, tmp_path / "meanwhile")
 

@@ -206,6 +206,7 @@ def test_every_page_is_accessible_and_shows_a_hostile_name_as_text(
     for address, text in pages.items():
         page = window.go(address)
         expect(page.get_by_text(text).first).to_be_visible()
+        expect(page.locator(".loading")).to_have_count(0)  # it fades in, pale at first
         assert accessibility_violations(page) == [], address
         assert page.locator("img, main script").count() == 0, address
 
