@@ -28,6 +28,7 @@ from builders import (
 from dicom_router.deliveries.delivery import FINAL, Reason, Status
 from dicom_router.dispatch.dispatcher import Blocked
 from dicom_router.problems import Problem
+from dicom_router.store.journal import NewDecision
 from dicom_router.store.store import Store
 from fakes.orthanc import unreachable
 from rest_client import HELD, Client
@@ -199,6 +200,14 @@ def test_while_suspended_history_is_there_but_nothing_is_routed(suspended: Clien
     assert suspended.call("POST", "/studies/x/route", {})[0] == 503
 
 
+def test_while_suspended_what_was_decided_is_explained(suspended: Client, store: Store) -> None:
+    verdict = {"Rule": "", "Matched": True, "Send": ["ARCHIVE"]}
+    store.journal.record(NewDecision("Study", "s", "s", "ByHand", [verdict]), [], None, NOW)
+    told = suspended.get("/studies/s/explain")
+    assert (told["Sentences"], told["Now"]) == (["Sent by hand to ARCHIVE."], [])
+    assert suspended.call("GET", "/studies/other/explain")[0] == 503
+
+
 # --- rules -----------------------------------------------------------------------------------------------------------
 
 
@@ -260,6 +269,18 @@ def test_a_deleted_rule_is_gone_and_can_be_restored(client: Client) -> None:
     assert client.call("DELETE", "/rules/all MR", {})[0] == 404
     assert client.get("/rules/all MR/versions")[0]["Rule"] is None
     assert client.post("/rules/all MR/restore", {"Version": 1})["Name"] == "all MR"
+
+
+def test_a_rule_that_was_read_is_changed_and_written_as_it_is(client: Client) -> None:
+    client.post("/rules", MR)
+    told = client.get("/rules/all MR")
+    assert client.call("PUT", "/rules/all MR", told | {"Send": ["ARCHIVE"]})[0] == 200
+    again = client.get("/rules/all MR")
+    assert (again["Send"], again["Version"]) == (["ARCHIVE"], 2)
+    assert client.post("/rules-check", {"Rules": [again]})["Problems"] == []
+    assert client.get("/rules-export")["Rules"][-1] == MR | {"Send": ["ARCHIVE"]}
+    client.post("/rules-import", {"Rules": [again], "Replace": True})
+    assert client.get("/rules-export")["Rules"][-1] == MR | {"Send": ["ARCHIVE"]}
 
 
 def test_a_rule_with_mistakes_is_not_saved_and_all_are_told(client: Client) -> None:

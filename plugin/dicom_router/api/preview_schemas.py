@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, Field, StrictBool, StrictInt
 
-from dicom_router.api.schemas import ProblemAnswer, Schema, Time
+from dicom_router.api.schemas import ProblemAnswer, Schema, Time, WrittenRule
 
 
 class PreviewBody(Schema):
@@ -14,7 +14,7 @@ class PreviewBody(Schema):
     `Now` goes with tags: the moment that they are looked at, for rules that tell of the time of day or of the age.
     """
 
-    rule: dict[str, Any]
+    rule: WrittenRule
     studies: list[str] | None = Field(None, max_length=1000)
     last: StrictInt | None = Field(None, ge=1, le=1000)
     tags: dict[str, Any] | None = None
@@ -73,7 +73,7 @@ class ExportAnswer(Schema):
 class ImportBody(Schema):
     """Rules of another router. `Replace`: those made over REST before go."""
 
-    rules: list[dict[str, Any]]
+    rules: list[WrittenRule]
     replace: StrictBool = False
 
 

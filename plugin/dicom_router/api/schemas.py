@@ -4,7 +4,7 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, PlainSerializer, RootModel, StrictInt
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, PlainSerializer, RootModel, StrictInt
 from pydantic.alias_generators import to_pascal
 
 
@@ -263,14 +263,23 @@ class RulesAnswer(RootModel[list[RuleAnswer]]):
     """All rules in the order in which they are looked at."""
 
 
-class RuleBody(RootModel[dict[str, Any]]):
+def _as_written(body: dict[str, Any]) -> dict[str, Any]:
+    """Without what the router adds to a rule when it shows it, so that what was read can be changed and written."""
+    return {key: value for key, value in body.items() if key not in ADDED}
+
+
+ADDED = {"Origin", "Version", "Warnings"}
+WrittenRule = Annotated[dict[str, Any], AfterValidator(_as_written)]
+
+
+class RuleBody(RootModel[WrittenRule]):
     """A rule in the syntax of orthanc.json."""
 
 
 class RulesBody(Schema):
     """Several rules."""
 
-    rules: list[dict[str, Any]]
+    rules: list[WrittenRule]
 
 
 class OrderBody(RootModel[list[str]]):

@@ -89,17 +89,18 @@ class StudyRoutes:
         """The decisions of the past, and what the rules of now would do."""
         study_id = orthanc_id(call.path["id"], "study")
         store = self._services.need_store()
-        facts = ResourceFacts(self._services.need_engine().routing.rest, study_id)
         stored = store.journal.decisions(study_id, DECISIONS_READ)
         items, _, _ = store.history.page(Filter(study=study_id), DELIVERIES_SHOWN, None)
-        try:
+        now: list[dict[str, Any]] = []
+        if self._services.engine is not None or not stored:
             routing = self._services.need_engine().routing
-            now = self._now(routing, facts)
-            stored += [each for each in store.journal.decisions(facts.patient_id) if each.level == "Patient"]
-        except OrthancError as problem:
-            if not (problem.not_found and stored):
-                raise _of_orthanc(problem, study_id) from None
-            now = []  # deleted since; the stored decisions still tell
+            facts = ResourceFacts(routing.rest, study_id)
+            try:
+                now = self._now(routing, facts)
+                stored += [each for each in store.journal.decisions(facts.patient_id) if each.level == "Patient"]
+            except OrthancError as problem:
+                if not (problem.not_found and stored):  # deleted since: the stored decisions still tell
+                    raise _of_orthanc(problem, study_id) from None
         return ExplainAnswer(
             resource_id=study_id,
             sentences=[*sentences(stored), *map(_of_delivery, items)],
