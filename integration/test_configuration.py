@@ -149,6 +149,25 @@ def test_a_router_whose_database_becomes_wrong_goes_on_where_it_was(
     assert pacs.received == Counter(uids)
 
 
+def test_what_a_rule_made_here_owes_to_a_modality_that_is_gone_arrives_when_it_is_back(
+    start_router: StartRouter, start_scp: StartScp, tmp_path: Path
+) -> None:
+    pacs = start_scp("PACS")
+    modalities = {"PACS": [pacs.node.aet, pacs.node.host, pacs.node.port]}
+    router = start_router(config={"DicomModalities": modalities})
+    router.router_post("/rules", {"Name": "made here", "Send": ["PACS"]})
+    router.config["DicomModalities"] = {}
+    router.restart()
+    (rule,) = router.router_get("/rules")
+    assert [warning["Path"] for warning in rule["Warnings"]] == ["Send[0]"]
+    uids = receive(router, tmp_path / "meanwhile")
+    router.wait_for_deliveries(lambda found: [each["Destination"] for each in found] == ["PACS"])
+    router.config["DicomModalities"] = modalities
+    router.restart()
+    router.wait_until_completed(1)
+    assert pacs.received == Counter(uids)
+
+
 def test_a_window_that_is_taken_away_no_longer_holds_what_waits_for_it(
     start_router: StartRouter, start_scp: StartScp, tmp_path: Path
 ) -> None:

@@ -334,11 +334,27 @@ def test_a_rule_made_here_whose_destination_is_gone_is_shown_with_the_reason(cli
     assert told["Send"] == ["NOWHERE"]
     assert [each["Path"] for each in told["Warnings"]] == ["Send[0]"]
     assert client.get("/rules-export")["Rules"][-1] == lost
+    assert "Rules.lost.Send[0]" in [each["Path"] for each in client.get("/status")["Warnings"]]
     assert client.call("POST", "/rules", MR | {"Name": "lost"})[0] == 409
     assert client.call("PUT", "/rules-order", ["lost", "all MR"])[0] == 200
     assert [name for name, _ in names(client)] == ["all CT", "lost", "all MR"]
     assert client.call("DELETE", "/rules/lost", {})[0] == 200
     assert len(names(client)) == 2
+
+
+def test_what_a_rule_sends_to_a_destination_that_is_gone_waits_for_it(client: Client, store: Store) -> None:
+    gone(client, CT | {"Name": "lost", "Send": ["NOWHERE"]})
+    client.orthanc.receive("ct")
+    made = [found(store, each) for each in client.post("/studies/ct/route")["Deliveries"]]
+    assert {each.destination for each in made} == {"ARCHIVE", "WORKSTATION", "NOWHERE"}
+
+
+def test_a_rule_that_is_no_rule_any_more_is_shown_with_the_reason(client: Client) -> None:
+    gone(client, CT | {"Name": "old", "Was": "legal"})
+    told = client.get("/rules/old")
+    assert (told["Was"], [each["Path"] for each in told["Warnings"]]) == ("legal", ["Was"])
+    assert client.get("/rules-export")["Rules"][-1]["Name"] == "old"
+    assert client.call("POST", "/rules", CT | {"Name": "old"})[0] == 409
 
 
 def test_a_rule_made_here_gives_way_to_its_namesake_of_the_file_and_hinders_no_order(client: Client) -> None:

@@ -148,7 +148,7 @@ def test_all_mistakes_are_told_together_each_with_its_place() -> None:
             "Rules": [
                 {"Match": {"Modalty": "CT"}, "Send": ["ARCHIV"]},
                 CT | {"Match": {"StudyDate": {"Between": ["2026"]}}, "Delay": 5},
-                CT | {"Send": []},
+                CT | {"Send": "ARCHIVE"},
                 "no rule",
             ],
         }
@@ -494,8 +494,16 @@ def test_all_that_is_wrong_with_one_destination_is_told_together() -> None:
     assert {*told} == {f"Router.Destinations.D.{key}" for key in ("Modality", "Asociations", "Schedule")}
 
 
-def test_a_rule_without_name_and_destinations_lacks_both() -> None:
-    assert {*problems({"Rules": [{}]})} == {"Router.Rules[0].Name", "Router.Rules[0].Send"}
+def test_a_rule_without_a_name_is_looked_at_all_the_same() -> None:
+    assert {*problems({"Rules": [{"Match": {"Foo": 1}}]})} == {"Router.Rules[0].Name", "Router.Rules[0].Match.Foo"}
+
+
+def test_a_rule_may_send_nothing() -> None:
+    assert problems_of_rule(Send=[], Stop=True) == {}
+
+
+def test_what_names_nothing_is_no_destination() -> None:
+    assert {*problems({"Destinations": {"D": {"Modality": None}}})} == {"Router.Destinations.D"}
 
 
 @pytest.mark.parametrize("entry", [{"Modality": "ARCHIVE", "Asociations": 3}, {"Modality": "ARCHIV"}, 5])
@@ -519,7 +527,7 @@ def test_an_unknown_key_is_held_against_those_of_its_own_section(section: dict[s
 
 
 def test_what_is_right_beside_a_mistake_can_be_shown() -> None:
-    section = {"Rules": [CT, {"Name": "wrong"}], "PatientData": False, "TimeZone": "Europe/Atlantis"}
+    section = {"Rules": [CT, {"Name": "wrong", "Stop": 1}], "PatientData": False, "TimeZone": "Europe/Atlantis"}
     settings, found = parse(section, KNOWN)
     assert len(found) == 2
     assert [rule.name for rule in settings.rules] == ["all CT"]

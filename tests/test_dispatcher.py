@@ -602,14 +602,14 @@ def test_pausing_and_resuming(world: World, what: str) -> None:
 
 
 def test_a_disabled_and_an_unknown_destination_get_nothing(world: World) -> None:
-    world.destinations["B"] = destination("B", enabled=False)
+    world.destinations |= {"B": destination("B", enabled=False), "GONE": destination("GONE", gone=True)}
     world.study("s")
     world.start()
-    waiting = [world.send("s", "B"), world.send("s", "NOBODY")]
+    waiting = [world.send("s", name) for name in ("B", "NOBODY", "GONE")]
     world.becomes(world.send("s", "A"), Status.COMPLETED)
-    assert [found(world.store, each).status for each in waiting] == [Status.SCHEDULED] * 2
-    reasons = [blocked.reason for name in ("B", "NOBODY") if (blocked := world.running.blocked(name))]
-    assert reasons == [Reason.DISABLED, Reason.UNKNOWN]
+    assert [found(world.store, each).status for each in waiting] == [Status.SCHEDULED] * 3
+    reasons = [blocked.reason for name in ("B", "NOBODY", "GONE") if (blocked := world.running.blocked(name))]
+    assert reasons == [Reason.DISABLED, Reason.UNKNOWN, Reason.UNKNOWN]
     world.running.add_destination(destination("NOBODY"))
     world.becomes(waiting[1], Status.COMPLETED)
 

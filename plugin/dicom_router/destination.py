@@ -74,6 +74,7 @@ class Destination:
     aet: str = ""  # its AE title; what came from it is not sent back
     kind: Kind = Kind.MODALITY
     enabled: bool = True
+    gone: bool = False  # a saved rule names it, but no configuration knows it any more: what it is owed waits
     associations: int = 2
     timeout: float | None = None
     retry: RetryPolicy = field(default_factory=RetryPolicy)

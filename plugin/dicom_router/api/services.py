@@ -93,7 +93,7 @@ class Services:
                     unfit[each.name] = parser.problems[before:]
                 else:
                     rules.append(rule)
-            self.warnings = [*self.configured_warnings, *parser.problems]
+            self.warnings = [*self.configured_warnings, *parser.problems, *parser.absences]
             self.add_destinations(parser.destinations)
             self.shelf.replace_kept(rules)
             self.kept_rules, self.unfit_rules = kept, unfit

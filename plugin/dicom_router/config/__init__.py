@@ -69,6 +69,11 @@ class RuleParser:
         """All of them so far."""
         return self._reader.problems
 
+    @property
+    def absences(self) -> list[Problem]:
+        """Destinations of saved rules that are gone."""
+        return self._reader.absences
+
     def tell(self, path: str, message: str) -> None:
         """One more of them."""
         self._reader.tell(path, message)
@@ -83,12 +88,12 @@ class RuleParser:
         return self._reader.rule(body, path, Origin.DATABASE, version)
 
     def saved_rule(self, body: object, path: str, version: int) -> Rule | None:
-        """A rule that passed its Tests when it was saved; one that tells of "now" may not pass them any more."""
-        self._reader.testing = False
+        """A rule that was right when it was saved. Its Tests may tell of "now", and a destination may be gone since."""
+        self._reader.testing, self._reader.keeping = False, True
         try:
             return self._reader.rule(body, path, Origin.DATABASE, version)
         finally:
-            self._reader.testing = True
+            self._reader.testing, self._reader.keeping = True, False
 
 
 class _SectionReader(RuleReader, AlertsReader):

@@ -13,7 +13,7 @@ from dicom_router.config.sections import NAME, DestinationSection, OptionsSectio
 from dicom_router.deliveries.delivery import Priority
 from dicom_router.destination import PROCESS_SUFFIX, Destination, Format, Kind, Late, Verify
 from dicom_router.filing.template import parse_template
-from dicom_router.problems import nearest
+from dicom_router.problems import Problem, nearest
 from dicom_router.rules.schedule import Always, Schedule, parse_schedule
 
 # Where Orthanc's configuration lists the systems of a kind, and what one of them is.
@@ -37,7 +37,7 @@ class DestinationReader(Reader):
         if shape is None:
             return
         self.unsupported_options(shape, path)
-        kinds = [kind for kind in Kind if kind in mapping(entry)]
+        kinds = [kind for kind in Kind if mapping(entry).get(kind) is not None]
         if len(kinds) != 1:
             self.tell(path, "A destination needs exactly one of Modality, Peer, DicomWeb, Folder.")
         if shape.modality is not None:
@@ -143,5 +143,11 @@ class DestinationReader(Reader):
             self._server(Destination(name, name, kind=kinds[0]), DestinationSection(), path)
             return name in self.destinations
         every = {*names, *(each for kind in LISTS for each in self._entries(kind))}
-        self.tell(path, f'There is no destination "{name}".{nearest(name, every)}')
+        every = {each for each in every if not each.endswith(PROCESS_SUFFIX)}
+        problem = Problem(path, f'There is no destination "{name}".{nearest(name, every)}')
+        if self.keeping and NAME.fullmatch(name):
+            self.absences.append(problem)
+            self.destinations[name] = Destination(name, name, gone=True, retry=self.retry)
+            return True
+        self.problems.append(problem)
         return False

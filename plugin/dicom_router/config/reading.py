@@ -25,6 +25,9 @@ class Reader:
         self.destinations: dict[str, Destination] = {}
         self.retry = RetryPolicy()
         self.testing = True  # the Tests of rules are run
+        # A saved rule keeps its destinations: what it sends to one that is gone waits until that is there again.
+        self.keeping = False
+        self.absences: list[Problem] = []
         self.zone: tzinfo = UTC  # what the tests of rules call now is told in it
 
     def tell(self, path: str, message: str) -> None:

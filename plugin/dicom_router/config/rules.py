@@ -59,8 +59,6 @@ class RuleReader(DestinationReader):
         ]
         if shape is None:
             return None
-        if not sends and isinstance(raw.get("Send", []), list):
-            self.tell(f"{path}.Send", "A rule needs at least one destination.")
         schedule = self.schedule(shape.schedule, f"{path}.Schedule") if shape.schedule else None
         instances = self._instances(shape.instances, f"{path}.Instances")
         self._deleting(shape, path)

@@ -53,7 +53,7 @@ class Health:
     def blocked(self, name: str) -> Blocked | None:
         """Why nothing is sent to it now; None when it may be sent to."""
         destination = self.destinations.get(name)
-        if destination is None:
+        if destination is None or destination.gone:
             return Blocked(Reason.UNKNOWN)
         if self._switches.router_paused():
             return Blocked(Reason.ROUTER_PAUSED)
@@ -77,7 +77,8 @@ class Health:
 
     def unreachable(self, name: str) -> bool:
         """It is held, or not there at all."""
-        return name not in self.destinations or self.breaker(name).held
+        destination = self.destinations.get(name)
+        return destination is None or destination.gone or self.breaker(name).held
 
     def next_change(self) -> float | None:
         """When a destination is next probed or opens its window; None when none will."""

@@ -40,10 +40,14 @@ def sentence(verdict: Mapping[str, Any]) -> str:
     version = f" (Version {verdict['Version']} of the rule.)" if _has_versions(verdict) else ""
     if not verdict["Matched"]:
         return f'Rule "{name}" did not match: {failure(verdict["Failed"])}.{version}'
-    text = f'Rule "{name}" matched and sends to {", ".join(_destinations(verdict))}.'
+    text = f'Rule "{name}" matched and sends {_where(verdict)}.'
     for each in verdict.get("NotSent", []):
         text += f" Nothing was sent to {each['Destination']}: {each['Why']}"
     return text + version
+
+
+def _where(verdict: Mapping[str, Any]) -> str:
+    return f"to {', '.join(_destinations(verdict))}" if verdict["Send"] else "nothing"
 
 
 def _destinations(verdict: Mapping[str, Any]) -> Iterator[str]:
