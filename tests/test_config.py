@@ -393,6 +393,15 @@ def test_a_process_that_cannot_be_meant_is_refused(changes: dict[str, object], p
     assert set(problems_of_rule(**changes)) == {f"Router.Rules[0].{path}"}
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"Trigger": "StablePatient"}, {"Trigger": "NewInstance"}, {"Level": "Patient"}],
+    ids=lambda changes: next(iter(changes.values())),
+)
+def test_deleting_more_or_less_than_was_looked_at_is_refused(changes: dict[str, object]) -> None:
+    assert set(problems_of_rule(**{"DeleteAfterSend": True, **changes})) == {"Router.Rules[0].DeleteAfterSend"}
+
+
 def test_a_changed_rule_over_rest_changes_its_process() -> None:
     before = RuleParser(KNOWN, {})
     assert before.rule(CT | {"Process": SEG}, "Rule") is not None

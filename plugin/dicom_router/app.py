@@ -276,7 +276,9 @@ class Router:
         )
         tenure = Tenure(store.reader, store.clock) if store.reader else None
         ours = (lambda: tenure.ours) if tenure else (lambda: True)
-        cleanup = Cleanup(store, rest, self._services.destinations, store.clock, self._log, ours)
+        cleanup = Cleanup(
+            store, rest, self._services.destinations, store.clock, self._log, ours, self._services.shelf.triggers
+        )
         self._cleanup = CleanupThread(cleanup, store, self._log)
         outside = Outside(
             ways.transport,

@@ -5,13 +5,14 @@ A study is not deleted as such: the instances that were just compared with the l
 arrives meanwhile is not among them and stays.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from dicom_router.bell import BellThread
 from dicom_router.deliveries.delivery import Status
 from dicom_router.deliveries.instance import Instance
 from dicom_router.destination import Destination
 from dicom_router.orthanc_rest import OrthancError, OrthancRest
+from dicom_router.settling import STUDY
 from dicom_router.store.cleanups import WantedCleanup
 from dicom_router.store.database import session
 from dicom_router.store.store import Store
@@ -22,7 +23,10 @@ RESULTS_A_ROUND = 100
 
 
 class Cleanup:
-    """Deletes when it is safe, and where several Orthancs could, while `ours` says that it is this one's task."""
+    """Deletes when it is safe, and where several Orthancs could, while `ours` says that it is this one's task.
+
+    `triggers` tells which triggers the rules of now have.
+    """
 
     def __init__(
         self,
@@ -32,8 +36,11 @@ class Cleanup:
         clock: Callable[[], float],
         log: Callable[[str], None],
         ours: Callable[[], bool] = lambda: True,
+        triggers: Callable[[], Collection[str]] = frozenset,
     ) -> None:
         self._ours = ours
+        self._triggers = triggers
+        self._ends: dict[str, tuple[str, int]] = {}  # study -> its last change, and the end of the change log after it
         self._store = store
         self._rest = rest
         self._destinations = destinations
@@ -66,21 +73,47 @@ class Cleanup:
 
     def _clean(self, wanted: WantedCleanup) -> None:
         if not exists(self._rest, "Study", wanted.study_id):
-            self._store.cleanups.done(wanted.study_id)
+            self._done(wanted.study_id)
             return
-        if not self._rest.get(f"/studies/{wanted.study_id}")["IsStable"]:
-            return  # more is coming
+        study = self._rest.get(f"/studies/{wanted.study_id}")
+        if not study["IsStable"] or not self._all_looked_at(wanted.study_id, str(study.get("LastUpdate", ""))):
+            return  # more is coming, or more deliveries of it
+        owners = (wanted.study_id, str(study["ParentPatient"]))
+        if not self._store.cleanups.nothing_open(*owners):
+            return
         instances = list_instances(self._rest, "Study", wanted.study_id)
-        last = self._store.cleanups.last_deliveries(wanted.study_id)
-        completed = {name: ended[0] for name, ended in last.items() if ended[1] is Status.COMPLETED}
-        if not _all_arrived(set(last), set(completed), wanted.groups):
+        last = self._store.cleanups.last_deliveries(*owners)
+        newest = {ended.destination: ended for ended in last}
+        completed = {name: ended.id for name, ended in newest.items() if ended.status is Status.COMPLETED}
+        if not _all_arrived(set(newest), set(completed), wanted.groups):
             return
         has = {name: self._store.ledger.accepted(wanted.study_id, name) for name in completed}
+        for name in {ended.destination for ended in last if ended.status is not Status.COMPLETED} & completed.keys():
+            if not all(self._arrived(each, name, has[name]) for each in instances):
+                return  # another delivery to it failed, of a series perhaps, and nothing has brought that since
         safe = [each for each in instances if self._everywhere(each, wanted.groups, has)]
         if safe:
             self._delete(wanted.study_id, safe, sorted(completed.values()))
         if not exists(self._rest, "Study", wanted.study_id):
-            self._store.cleanups.done(wanted.study_id)
+            self._done(wanted.study_id)
+
+    def _done(self, study_id: str) -> None:
+        self._store.cleanups.done(study_id)
+        self._ends.pop(study_id, None)
+
+    def _all_looked_at(self, study_id: str, last_update: str) -> bool:
+        """The rules with other triggers have had their look, too: that at its patient may come after that at a study.
+
+        Everything of the study stands in the change log before the end that the log had after the study's last change.
+        """
+        if set(self._triggers()) <= {STUDY.trigger}:
+            return True
+        end = int(self._rest.get("/changes?last")["Last"])
+        known, before = self._ends.get(study_id, ("", end))
+        end = min(end, before) if known == last_update else end  # the last rows go with the resources that are deleted
+        self._ends[study_id] = (last_update, end)
+        position = self._store.journal.position()
+        return position is not None and position.settled_seq >= end
 
     def _everywhere(self, instance: Instance, groups: Sequence[Sequence[str]], has: Mapping[str, set[bytes]]) -> bool:
         return all(any(self._arrived(instance, name, has.get(name, set())) for name in group) for group in groups)

@@ -187,6 +187,12 @@ class FakeOrthanc:
         body = json.loads(json.dumps(body))
         if path == "/tools/bulk-content":
             return self._bulk(body)
+        if path == "/tools/bulk-delete":
+            for each in body["Resources"]:
+                self.instances.pop(each, None)
+            for study in [each for each in self.study_tags if not self.instances_of(each)]:
+                self.delete_study(study)
+            return {}
         if path == "/tools/find" and self.finds_all:
             return self._find(body)
         raise AssertionError(f"the fake Orthanc has no POST {path}")

@@ -100,9 +100,13 @@ class RuleReader(DestinationReader):
 
     def _deleting(self, shape: RuleSection, path: str) -> None:
         """When DeleteAfterSend would be unsafe."""
-        if shape.delete_after_send and shape.trigger in {"StablePatient", "NewInstance"}:
-            # A patient's other studies may be under way, and so may the rest of the instance's study.
+        if not shape.delete_after_send:
+            return
+        # A patient's other studies may be under way, and so may the rest of the instance's study.
+        if shape.trigger in {"StablePatient", "NewInstance"}:
             self.tell(f"{path}.DeleteAfterSend", "goes with the triggers StableStudy and StableSeries only.")
+        elif shape.level == "Patient":
+            self.tell(f"{path}.DeleteAfterSend", 'goes with the levels Study and Series only: what "Match" looks at.')
 
     def _altered(self, shape: RuleSection, sends: Sequence[Send | None], path: str) -> None:
         """What is said of the copies that are sent."""

@@ -20,6 +20,15 @@ class WantedCleanup:
     groups: list[list[str]]
 
 
+@dataclass(frozen=True)
+class Ended:
+    """How a delivery stands."""
+
+    id: int
+    destination: str
+    status: Status
+
+
 class Cleanups:
     """What is to be deleted, and whether its deliveries allow that."""
 
@@ -44,17 +53,20 @@ class Cleanups:
         with session(self._database):
             Cleanup.delete().where(Cleanup.study_id == study_id).execute()
 
-    def nothing_open(self, study_id: str) -> bool:
-        """No delivery of the study waits or is being sent."""
+    def nothing_open(self, *owners: str) -> bool:
+        """No delivery of these waits or is being sent; `owners`: a study and its patient."""
         with session(self._database):
-            waiting = Delivery.select().where(Delivery.study_id == study_id, Delivery.status.in_(sorted(OPEN)))
+            waiting = Delivery.select().where(Delivery.study_id.in_(owners), Delivery.status.in_(sorted(OPEN)))
             return not waiting.exists()
 
-    def last_deliveries(self, study_id: str) -> dict[str, tuple[int, Status]]:
-        """By destination, the ID of the last delivery of the study and how it ended."""
+    def last_deliveries(self, *owners: str) -> list[Ended]:
+        """How each that was to be sent somewhere ended the last time, oldest first: the study, its series, its patient.
+
+        What one rule sends of a resource does not speak for what another one does.
+        """
+        same = (Delivery.destination, Delivery.resource_id, Delivery.results_of, Delivery.options)
         with session(self._database):
-            last = (
-                Delivery.select(fn.MAX(Delivery.id)).where(Delivery.study_id == study_id).group_by(Delivery.destination)
-            )
-            ended = Delivery.select(Delivery.destination, Delivery.id, Delivery.status).where(Delivery.id.in_(last))
-            return {name: (delivery_id, Status(status)) for name, delivery_id, status in rows(ended.tuples())}
+            last = Delivery.select(fn.MAX(Delivery.id)).where(Delivery.study_id.in_(owners)).group_by(*same)
+            ended = Delivery.select(Delivery.id, Delivery.destination, Delivery.status).where(Delivery.id.in_(last))
+            found = rows(ended.order_by(Delivery.id).tuples())
+            return [Ended(delivery_id, name, Status(status)) for delivery_id, name, status in found]
