@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from builders import destination, enqueued, found
+from builders import destination, enqueued, found, subject
 from conftest import OpenStore
 from dicom_router.deliveries.delivery import Delivery, Priority, Reason, Status
 from dicom_router.deliveries.outcome import SendError
@@ -22,7 +22,7 @@ from dicom_router.dispatch.outside import Outside
 from dicom_router.dispatch.sender import MOST_PROCESSES
 from dicom_router.dispatch.sending import MOST_SHARED
 from dicom_router.listings import Listings
-from dicom_router.orthanc_rest import OrthancRest
+from dicom_router.orthanc_rest import OrthancError, OrthancRest
 from dicom_router.store.database import LOST
 from dicom_router.store.overdue import OLDEST
 from dicom_router.store.store import Store
@@ -400,6 +400,33 @@ def test_a_deleted_study_fails_and_says_so(world: World) -> None:
     delivery = world.send("s")
     world.becomes(delivery, Status.FAILED)
     assert found(world.store, delivery).error_code == "ResourceDeleted"
+
+
+@pytest.mark.parametrize(
+    ("level", "options"),
+    [("Patient", "{}"), ("Study", '{"Instances": [{"Modality": "CT"}]}'), ("Series", "{}")],
+    ids=["patient", "study of which some instances are sent", "series"],
+)
+def test_what_was_deleted_fails_at_every_level(world: World, level: str, options: str) -> None:
+    world.study("s")
+    world.orthanc.delete_study("s")
+    world.start()
+    gone = {"Patient": "patient-of-s", "Study": "s", "Series": "s-a"}[level]
+    what = subject("s", level=level, resource_id=gone)
+    delivery = enqueued(world.store, at=world.clock(), subject=what, destination="A", options=options)
+    world.running.ring()
+    world.becomes(delivery, Status.FAILED)
+    assert found(world.store, delivery).error_code == "ResourceDeleted"
+
+
+def test_a_patient_that_cannot_be_asked_for_now_is_tried_again(world: World) -> None:
+    world.study("s")
+    world.orthanc.failures["/tools/bulk-content"] = OrthancError(404, 17, "The database is busy.")
+    world.start()
+    what = subject("patient-of-s", level="Patient")
+    delivery = enqueued(world.store, at=world.clock(), subject=what, destination="A")
+    world.running.ring()
+    world.becomes(delivery, Status.RETRYING)
 
 
 def test_what_came_from_the_destination_is_not_sent_back_there(world: World) -> None:

@@ -10,12 +10,12 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from dicom_router.deliveries.delivery import Delivery
 from dicom_router.deliveries.instance import Instance
 from dicom_router.listings import Listings
-from dicom_router.orthanc_rest import OrthancRest
+from dicom_router.orthanc_rest import OrthancError, OrthancRest
 from dicom_router.rules import index
 from dicom_router.rules.keys import Key
 from dicom_router.rules.match import Match, compile_match
 from dicom_router.rules.rule import Rule, Send
-from dicom_router.study import ResourceFacts, list_instances
+from dicom_router.study import ResourceFacts, exists, list_instances
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,19 @@ class Chosen:
 
 
 def chosen(rest: OrthancRest, delivery: Delivery, at: float) -> Chosen:
-    """Ask Orthanc what a delivery is to bring at this time (epoch seconds). Raises OrthancError."""
+    """Ask Orthanc what a delivery is to bring at this time (epoch seconds): nothing of what is gone.
+
+    Raises OrthancError.
+    """
+    try:
+        return _chosen(rest, delivery, at)
+    except OrthancError as problem:  # a part alone may have been deleted, too
+        if problem.not_found and not exists(rest, delivery.level, delivery.resource_id):
+            return Chosen([], 0)
+        raise
+
+
+def _chosen(rest: OrthancRest, delivery: Delivery, at: float) -> Chosen:
     kept, now = _kept_filter(delivery, at)
     if kept.everything and delivery.level != "Patient":
         instances = list_instances(rest, delivery.level, delivery.resource_id)

@@ -166,6 +166,10 @@ class FakeOrthanc:
             return self._changes(url.query)
         if parts[0] == "studies" and len(parts) == 2:
             return self._study(parts[1])
+        if parts[0] == "patients" and len(parts) == 2:
+            if not any(f"patient-of-{study}" == parts[1] for study in self.study_tags):
+                raise missing(path)
+            return {"ID": parts[1], "Type": "Patient"}
         if parts[0] == "series" and len(parts) == 2:
             return self._series(parts[1])
         if parts[0] == "patients" and len(parts) == 2:
