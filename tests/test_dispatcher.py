@@ -429,6 +429,18 @@ def test_a_patient_that_cannot_be_asked_for_now_is_tried_again(world: World) -> 
     world.becomes(delivery, Status.RETRYING)
 
 
+def test_a_series_that_is_sent_again_takes_along_no_other(world: World) -> None:
+    first, second = (world.orthanc.receive("s", series=name) for name in "ab")
+    world.start()
+    world.becomes(world.send("s"), Status.COMPLETED)
+    series = subject("s", level="Series", resource_id="s-a")
+    again = enqueued(world.store, at=world.clock(), subject=series, destination="A", renew=True)
+    world.running.ring()
+    world.becomes(again, Status.COMPLETED)
+    world.becomes(world.send("s"), Status.COMPLETED)
+    assert sorted(world.stored("A")) == sorted([first, first, second])
+
+
 def test_what_came_from_the_destination_is_not_sent_back_there(world: World) -> None:
     world.orthanc.receive("s", metadata={"RemoteAET": "A-AET"})
     other = world.orthanc.receive("s")

@@ -103,11 +103,23 @@ def test_forgetting_sends_all_again_but_not_what_is_on_its_way(store: Store) -> 
     store.queue.refused(delivery, instance(2), NOT_UNDERSTOOD, NOW)
     chunk = opened(store, DIGESTS[3:6])
     store.ledger.advance(chunk, 1)
-    store.ledger.forget("study", ARCHIVE)
+    store.ledger.forget("study", ARCHIVE, {*DIGESTS, instance(2).digest})
     assert accepted(store) == {DIGESTS[3]}
     assert store.ledger.refused("study", ARCHIVE) & set(DIGESTS) == set()
     assert accepted(store, destination="WORKSTATION") == set(DIGESTS[:2])
     assert len(store.history.refusals(delivery.id)) == 1
+
+
+def test_only_what_is_sent_again_is_forgotten(store: Store) -> None:
+    delivery = claimed(store)
+    store.ledger.add("study", ARCHIVE, DIGESTS[:3])
+    for number in (7, 8):
+        store.queue.refused(delivery, instance(number), NOT_UNDERSTOOD, NOW)
+    store.ledger.forget("study", ARCHIVE, {DIGESTS[1], instance(8).digest})
+    assert accepted(store) == {DIGESTS[0], DIGESTS[2]}
+    refused = store.ledger.refused("study", ARCHIVE)
+    assert instance(7).digest in refused
+    assert instance(8).digest not in refused
 
 
 def test_refused_instances_are_known_until_they_are_tried_again(store: Store) -> None:

@@ -203,6 +203,28 @@ def test_never_late_still_sends_the_first_time(world: World) -> None:
     assert world.sends()["ARCHIVE"].instances_count == 2
 
 
+@pytest.mark.parametrize("option", ["New", "All", "Never"])
+@pytest.mark.parametrize(("trigger", "what"), [("StableSeries", "s-b"), ("NewInstance", "s-b-1")])
+def test_what_comes_after_another_part_of_its_study_is_sent_whatever_is_done_with_late_ones(
+    world: World, option: str, trigger: str, what: str
+) -> None:
+    late(world, option).orthanc.receive("s", series="b", tags={"Modality": "CT"})
+    world.configure(CT | {"Trigger": trigger, "Send": [{"To": "ARCHIVE", "Late": option}]})
+    (made,) = world.look(what, trigger).deliveries
+    delivery = found(world.store, made)
+    assert (delivery.resource_id, delivery.instances_count, delivery.renew) == (what, 1, False)
+
+
+@pytest.mark.parametrize(("option", "counts"), [("New", [1]), ("All", [3]), ("Never", [])])
+def test_late_instances_of_a_series_are_those_that_come_after_the_series(
+    world: World, option: str, counts: list[int]
+) -> None:
+    late(world, option).orthanc.receive("s")
+    world.configure(CT | {"Trigger": "StableSeries", "Send": [{"To": "ARCHIVE", "Late": option}]})
+    made = [found(world.store, each) for each in world.look("s-a", "StableSeries").deliveries]
+    assert [(each.instances_count, each.renew) for each in made] == [(count, option == "All") for count in counts]
+
+
 def test_what_the_rule_says_of_late_ones_counts_more_than_the_destination(world: World) -> None:
     late(world, "Never")
     world.configure(CT | {"Send": [{"To": "ARCHIVE", "Late": "New"}]})

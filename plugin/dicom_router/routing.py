@@ -297,14 +297,17 @@ class Routing:
         unsent = [instance for instance in sendable if instance.digest not in known]
         if not unsent:
             return Plan(sending, None, "It has all of it already.")
-        if accepted and late is Late.NEVER:
+        before = bool(accepted)
+        if sending.facts.level in {"Series", "Instance"}:  # the rest of its study says nothing about it
+            before = any(instance.digest in accepted for instance in sendable)
+        if before and late is Late.NEVER:
             return Plan(sending, None, 'It was sent before, and Late is "Never".')
         others = planned.setdefault(name, {})
         taken = [others[each.id] for each in unsent if each.id in others]
         if len(taken) == len(unsent):
             return Plan(sending, None, f'The rule "{taken[0]}" sends it there already.')
         others |= {each.id: target.rule.name for each in unsent if each.id not in others}
-        renew = bool(accepted) and late is Late.ALL
+        renew = before and late is Late.ALL
         new = self._new(sending, destination, sendable if renew else unsent, priority, renew=renew)
         new = replace(new, content=content_mark(sendable))
         if alternates is not None:

@@ -41,7 +41,8 @@ def prepare(visible: Visible, ledger: Ledger, delivery: Delivery, destination: D
     known: set[bytes] = set()
     for study_id in {instance.study_id for instance in instances}:
         if delivery.renew:
-            ledger.forget(study_id, delivery.destination)
+            again = {instance.digest for instance in instances if instance.study_id == study_id}
+            ledger.forget(study_id, delivery.destination, again)
         known |= ledger.accepted(study_id, delivery.destination)
         known |= ledger.refused(study_id, delivery.destination)
     aet = destination.aet

@@ -75,11 +75,19 @@ class Ledger:
             found = REFUSED.rows(self._database, study_id=study_id, destination=destination)
             return {bytes(digest) for (digest,) in found}
 
-    def forget(self, study_id: str, destination: str) -> None:
-        """Send it all again: what the destination has, or has refused, is not taken for granted any more."""
+    def forget(self, study_id: str, destination: str, digests: Collection[bytes]) -> None:
+        """Send these again: that the destination has or has refused them is not taken for granted any more."""
+        again = set(digests)
         with row_transaction(self._database):
-            self.forget_refusals(study_id, destination)
-            Row.delete().where(Row.study_id == study_id, Row.destination == destination, Row.job_id.is_null()).execute()
+            known = rows(
+                Refusal.select(Refusal.id, Refusal.digest)
+                .where(Refusal.study_id == study_id, Refusal.destination == destination)
+                .tuples()
+            )
+            for refusal_id, digest in known:
+                if bytes(digest) in again:
+                    Refusal.update(digest=b"").where(Refusal.id == refusal_id).execute()
+            self.remove(study_id, destination, again)
 
     def forget_refusals(self, study_id: str, destination: str) -> None:
         """Try again what was refused; the history keeps naming it."""
