@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from dicom_router.alteration import alteration_of
 from dicom_router.api.http import Call, Endpoint, HttpError, Parameter, not_found
+from dicom_router.api.planned import waits
 from dicom_router.api.schemas import (
     AttemptAnswer,
     BulkBody,
@@ -24,7 +25,7 @@ from dicom_router.api.schemas import (
     TimelineAnswer,
 )
 from dicom_router.api.services import Services
-from dicom_router.deliveries.delivery import FINAL, WAITING, Delivery, IllegalTransitionError, Reason, Status
+from dicom_router.deliveries.delivery import FINAL, WAITING, Delivery, IllegalTransitionError, Status
 from dicom_router.dispatch.resend import Resend
 from dicom_router.problems import Problem, nearest
 from dicom_router.store.history import AttemptRow, Filter
@@ -297,7 +298,7 @@ def _integer(text: str | None, name: str, default: int, largest: int | None) -> 
 
 def delivery_answer(delivery: Delivery, services: Services) -> DeliveryAnswer:
     """A delivery as REST shows it."""
-    reason, planned = _waits(delivery, services)
+    reason, planned = waits(delivery, services)
     error = last_error(delivery.error_class, delivery.error_code, delivery.error_message)
     return DeliveryAnswer(
         id=delivery.id,
@@ -337,16 +338,6 @@ def _alteration(delivery: Delivery) -> dict[str, object] | None:
     options = json.loads(delivery.options)
     made = alteration_of(options, options.get("Send", {}))
     return made.told() if made else None
-
-
-def _waits(delivery: Delivery, services: Services) -> tuple[str, float | None]:
-    """Why a delivery waits and until when: its own reason, or what keeps its destination from being sent to."""
-    if delivery.status not in WAITING:
-        return delivery.reason, None
-    blocked = services.engine.dispatcher.blocked(delivery.destination) if services.engine else None
-    if blocked is None or (blocked.reason is Reason.WINDOW and not delivery.ready):
-        return delivery.reason, delivery.due_at
-    return blocked.reason, max(delivery.due_at, blocked.until or 0) if blocked.until or not delivery.ready else None
 
 
 def last_error(error_class: str, code: str, message: str) -> LastErrorAnswer | None:
