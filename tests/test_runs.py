@@ -15,6 +15,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from builders import NOW, claimed, configured, enqueued, found, instance, new_delivery
+from dicom_router.deliveries.outcome import SendError
 from dicom_router.destination import Destination, Kind
 from dicom_router.orthanc_rest import OrthancError, OrthancRest, OrthancUnreachableError
 from dicom_router.processing.folder import orthanc_id
@@ -189,6 +190,46 @@ def test_a_delivery_brings_results_only_where_they_are_meant_to_go(store: Store)
     assert world.routing.visible(replace(of_study, results_of=8), [plain, result]) == []
 
 
+class Failing(World):
+    """A rule whose results go on whatever the command says, and a process that fails."""
+
+    def __init__(self, store: Store, code: str = "ProcessFailed") -> None:
+        super().__init__(store, SEG | {"Delay": "0s", "Send": ["ARCHIVE"]})
+        self.orthanc.receive("s", tags={"Modality": "CT"})
+        assert self.looked() == [PROCESS]
+        self.run = store.queue.claim(PROCESS, "lease", NOW)
+        assert self.run is not None
+        # Its results enter the study while it runs, and make the study stable again.
+        self.results = [self.orthanc.receive("s", series="seg", tags={"Modality": "SEG"}) for _ in range(2)]
+        store.runs.intend(self.run.id, PROCESS, self.results, rerouted=False)
+        assert self.looked() == []
+        assert store.queue.fail(self.run, SendError.refusal(code, "It failed."), 0, 0, None, NOW)
+
+
+def test_the_results_of_a_failed_run_do_not_make_it_run_again(store: Store) -> None:
+    world = Failing(store)
+    routed = world.routing.look_at("s", "StableStudy")
+    assert routed.deliveries == []
+    (told,) = cast(list[dict[str, str]], routed.verdicts[0]["NotSent"])
+    assert told["Why"] == "The process has failed with all of it; it is run again by hand."
+    assert world.routing.look_at("s", "Backfill").deliveries == []
+
+
+def test_a_failed_run_is_made_again_by_hand_and_for_instances_that_it_did_not_have(store: Store) -> None:
+    world = Failing(store)
+    (again,) = world.routing.look_at("s", "ByHand").deliveries
+    store.queue.cancel(again, NOW)
+    assert world.looked() == []
+    world.orthanc.receive("s", tags={"Modality": "CT"})
+    (late,) = world.routing.look_at("s", "StableStudy").deliveries
+    assert found(store, late).instances_count == 2
+
+
+def test_a_run_that_could_not_be_made_is_made_at_the_next_look(store: Store) -> None:
+    world = Failing(store, "OrthancUnreachable")
+    assert world.looked() == [PROCESS]
+
+
 # --- the transport ---------------------------------------------------------------------------------------------------
 
 
@@ -234,6 +275,7 @@ class Follows:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.followed: list[Outcome] = []
+        self.takes_failed = False  # an entry of Send wants what a failed command wrote
 
     def outcome(self, run: int) -> Outcome | None:
         stored = self.store.runs.finished(run)
@@ -243,7 +285,7 @@ class Follows:
         return {"CallingAET": "CT1"}
 
     def wants_output(self, run: int, outcome: Outcome) -> bool:
-        return not outcome.failed
+        return self.takes_failed or not outcome.failed
 
     def rerouted(self, run: int) -> bool:
         return False
@@ -284,11 +326,11 @@ class Machine:
         )
         self.run = claimed(store, destination=PROCESS).id
 
-    def make(self, code: str, count: int = 2) -> JobReport:
+    def make(self, code: str, count: int = 2, timeout: float = 60.0) -> JobReport:
         # What is in `prepared` is taken for the command's own work.
         work = f"import os, shutil\nshutil.copytree({str(self.prepared)!r}, 'OUTPUT', dirs_exist_ok=True)\n{code}"
         command = (sys.executable, "-c", work)
-        destination = Destination(PROCESS, "x", kind=Kind.PROCESS, command=command, timeout=60.0, delivery=self.run)
+        destination = Destination(PROCESS, "x", kind=Kind.PROCESS, command=command, timeout=timeout, delivery=self.run)
         job_id = self.transport.submit(destination, [instance(number) for number in range(count)])
         assert self.ended.get(timeout=LIMIT)[0] == job_id
         assert not (self.root / "processing" / str(self.run)).exists()
@@ -358,6 +400,25 @@ def test_what_fails_is_failed_for_good_and_brings_nothing_in(machine: Machine, c
     assert words in report.error.message
     assert machine.rest.held == {}
     assert len(machine.follows.followed) == 1
+
+
+def test_what_a_failed_command_wrote_is_taken_where_the_rule_wants_it(machine: Machine) -> None:
+    machine.follows.takes_failed = True
+    machine.prepared.joinpath("a").write_bytes(dicom())
+    assert machine.make("raise SystemExit(2)").state is JobState.FAILURE
+    assert len(machine.rest.held) == 1
+
+
+def test_what_a_timeout_has_cut_off_is_never_taken(machine: Machine, store: Store) -> None:
+    machine.follows.takes_failed = True
+    machine.prepared.joinpath("a").write_bytes(dicom())
+    report = machine.make("import time; print('working', flush=True); time.sleep(60)", timeout=2.0)
+    assert report.error is not None
+    assert "did not end within 2 s" in report.error.message
+    assert machine.rest.held == {}
+    stored = store.runs.finished(machine.run)
+    assert stored is not None
+    assert stored.output == "working\n"
 
 
 def test_a_run_that_was_cut_off_is_made_anew_without_what_it_had_brought(machine: Machine, store: Store) -> None:

@@ -39,6 +39,7 @@ from dicom_router.study import ResourceFacts
 
 BACKFILL = "Backfill"  # the trigger of studies that were there before; they yield to fresh ones
 COPY = "It is a modified copy of another study."
+BY_HAND = "ByHand"  # somebody asks for it now
 NEVER_OPENS_RECHECK = 86400.0  # seconds; a schedule that never opens is looked at again the next day
 
 
@@ -84,6 +85,9 @@ class Results(Protocol):
     def results(self, run: int) -> set[str]:
         """All that came out of one run."""
 
+    def failed_with(self, process: str, study_id: str, content: str) -> bool:
+        """Whether a run has failed on just these instances."""
+
 
 class NoResults:
     """There are no processes."""
@@ -99,6 +103,10 @@ class NoResults:
     def results(self, run: int) -> set[str]:  # noqa: ARG002
         """None."""
         return set()
+
+    def failed_with(self, process: str, study_id: str, content: str) -> bool:  # noqa: ARG002
+        """None has."""
+        return False
 
 
 class Routing:
@@ -154,7 +162,8 @@ class Routing:
                 return self._nothing(asked, "It is the result of a process.", facts)
             found = looks(facts, rules, triggers, self.local(self._clock()))
             priority = Priority.LOW if trigger == BACKFILL else None
-            return self._write(asked, found, self._plans(self.sendings(found), priority))
+            plans = self._plans(self.sendings(found), priority, by_hand=trigger == BY_HAND)
+            return self._write(asked, found, plans)
         except OrthancError as problem:
             if not problem.not_found:
                 raise
@@ -174,7 +183,7 @@ class Routing:
 
     def looks(self, facts: ResourceFacts, rules: Sequence[Rule] | None = None) -> list[Look]:
         """What the rules of now, or others, say of all that `facts` are about. Raises OrthancError."""
-        every = trigger_of("ByHand")
+        every = trigger_of(BY_HAND)
         return looks(facts, self._rules() if rules is None else rules, every, self.local(self._clock()))
 
     def sendings(self, found: Sequence[Look]) -> list[Sending]:
@@ -217,7 +226,7 @@ class Routing:
         subject = facts.subject(patient_data=self.patient_data)
         verdict: dict[str, object] = {"Rule": "", "Matched": True, "Send": list(destinations)}
         new = [self._by_hand(subject, name, facts.instances) for name in destinations]
-        decision = NewDecision(level, resource_id, facts.owner_id, "ByHand", [verdict])
+        decision = NewDecision(level, resource_id, facts.owner_id, BY_HAND, [verdict])
         self._listings.keep(level, resource_id, facts.instances)
         made = self._journal.record(decision, new, None, self._clock())
         return Routed(made, [verdict], {instance.id for instance in facts.instances})
@@ -275,10 +284,20 @@ class Routing:
             subject, destination, "", 0, Priority.URGENT, now, Reason.QUEUED, len(instances), size, renew=True
         )
 
-    def _plans(self, sent: Sequence[Sending], priority: Priority | None = None) -> list[Plan]:
+    def _plans(self, sent: Sequence[Sending], priority: Priority | None = None, *, by_hand: bool = False) -> list[Plan]:
         """A destination gets an instance once, however many rules send it there."""
         planned: dict[str, dict[str, str]] = {}  # destination -> instance -> the rule that sends it
-        return [self._plan(sending, planned, priority) for sending in sent]
+        plans = [self._plan(sending, planned, priority) for sending in sent]
+        return plans if by_hand else [self._unless_it_failed(plan) for plan in plans]
+
+    def _unless_it_failed(self, plan: Plan) -> Plan:
+        """A look, for which the results of a failed run are reason enough, does not run its process again."""
+        new = plan.delivery
+        if new is None or self._destinations[new.destination].kind is not Kind.PROCESS:
+            return plan
+        if not self._results.failed_with(new.destination, new.subject.study_id, new.content):
+            return plan
+        return Plan(plan.sending, None, "The process has failed with all of it; it is run again by hand.")
 
     def _plan(self, sending: Sending, planned: dict[str, dict[str, str]], priority: Priority | None) -> Plan:
         target, instances = sending.target, sending.instances

@@ -13,7 +13,7 @@ from dicom_router.explanation import sentences
 from dicom_router.orthanc_rest import OrthancError
 from dicom_router.outlook import Sending
 from dicom_router.problems import Problem, nearest
-from dicom_router.routing import COPY, Routing
+from dicom_router.routing import BY_HAND, COPY, Routing
 from dicom_router.store.history import Filter
 from dicom_router.study import ResourceFacts, exists
 from dicom_router.users import by
@@ -75,7 +75,7 @@ class StudyRoutes:
             if body.destinations is not None:
                 routed = routing.send_now(study_id, body.destinations, level)
             else:
-                routed = routing.look_at(study_id, "ByHand", only_rules=body.rules, level=level)
+                routed = routing.look_at(study_id, BY_HAND, only_rules=body.rules, level=level)
         except OrthancError as problem:
             raise _of_orthanc(problem, study_id) from None
         if not routed.found:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 INTERRUPTED = "Interrupted"  # the code of what was under way when the router ended
+PROCESS_FAILED = "ProcessFailed"  # the code of a process whose outcome is `failed`
 
 
 class ErrorClass(StrEnum):

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from peewee import SQL, Database
 
-from dicom_router.deliveries.delivery import FINAL, OPEN, NewDelivery
+from dicom_router.deliveries.delivery import FINAL, OPEN, NewDelivery, Status
+from dicom_router.deliveries.outcome import PROCESS_FAILED
 from dicom_router.store.database import replace, rows, session, transaction
 from dicom_router.store.queue import DeliveryQueue
 from dicom_router.store.schema import IS_OF_RESULTS, Delivery, Result, Run
@@ -110,6 +111,18 @@ class Runs:
     def made_by(self, maker: str, instance_ids: Collection[str]) -> set[str]:
         """Those among these that came out of this process, and do not go in again."""
         return self._among(instance_ids, Result.owned & (Result.maker == maker))
+
+    def failed_with(self, process: str, study_id: str, content: str) -> bool:
+        """Whether a run of this process on just these instances (`content_mark`) has come to `failed`."""
+        with session(self._database):
+            rows_of_it = Delivery.select(Delivery.id).where(
+                Delivery.study_id == study_id,
+                Delivery.destination == process,
+                Delivery.content == content,
+                Delivery.status == Status.FAILED,
+                Delivery.error_code == PROCESS_FAILED,
+            )
+            return rows_of_it.exists()
 
     def _among(self, instance_ids: Collection[str], condition: object) -> set[str]:
         asked, found = list(instance_ids), set[str]()

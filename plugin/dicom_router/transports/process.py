@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Protocol
 
 from dicom_router.deliveries.instance import Instance
-from dicom_router.deliveries.outcome import SendError
+from dicom_router.deliveries.outcome import PROCESS_FAILED, SendError
 from dicom_router.destination import Destination
 from dicom_router.filing.names import mark_of, name_of, plain_value
 from dicom_router.orthanc_rest import OrthancError, OrthancRest, OrthancUnreachableError
-from dicom_router.processing.command import end_leftovers, run_command
+from dicom_router.processing.command import Ended, end_leftovers, run_command
 from dicom_router.processing.folder import (
     INPUT,
     OutputFile,
@@ -168,7 +168,7 @@ class ProcessTransport:
         outcome = self._following.outcome(run)
         if outcome is not None and outcome.failed:
             text = outcome.text() if self._patient_data else "The process failed."
-            return SendError.refusal("ProcessFailed", text)
+            return SendError.refusal(PROCESS_FAILED, text)
         return None
 
     def _make(
@@ -184,16 +184,18 @@ class ProcessTransport:
                 if stop.is_set():
                     return _ended()
                 self._lay(folder / INPUT, index, instance)
-            outcome, output = self._command(destination, folder, stop)
+            outcome, ended = self._command(destination, folder, stop)
             if outcome is None:
                 return _ended()
-            whole = output is not None and self._following.wants_output(run, outcome)
+            # What a timeout has cut off may be half of something.
+            whole = ended is not None and ended.exit_code is not None and self._following.wants_output(run, outcome)
             rejected = self._take_in(destination, folder) if whole else []
         finally:
             remove_folder(folder)
         kept = outcome.entries if self._patient_data else [(success, "") for success, _ in outcome.entries]
         told = rejected if self._patient_data else [f"{len(rejected)} files"] * bool(rejected)
-        self._runs.finish(run, kept, (output or "") if self._patient_data else "", told, self._clock())
+        output = ended.output if ended and self._patient_data else ""
+        self._runs.finish(run, kept, output, told, self._clock())
         return None
 
     def _lay(self, folder: Path, index: int, instance: Instance) -> None:
@@ -206,8 +208,8 @@ class ProcessTransport:
 
     def _command(
         self, destination: Destination, folder: Path, stop: threading.Event
-    ) -> tuple[Outcome | None, str | None]:
-        """What came of it, and what it wrote; None for what was stopped."""
+    ) -> tuple[Outcome | None, Ended | None]:
+        """What came of it, None for what was stopped; and how it ended, None for what never began."""
         timeout = destination.timeout or 0
         try:
             ended = run_command(destination.command, folder, timeout, stop)
@@ -217,8 +219,8 @@ class ProcessTransport:
         if ended.stopped:
             return None, None
         if ended.exit_code is None:
-            return Outcome.failure(f"The command did not end within {timeout:g} s."), ended.output
-        return read_outcome(read_proc(folder), ended.exit_code), ended.output
+            return Outcome.failure(f"The command did not end within {timeout:g} s."), ended
+        return read_outcome(read_proc(folder), ended.exit_code), ended
 
     # Its results
 
