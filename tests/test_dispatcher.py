@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from builders import destination, enqueued, found, subject
+from builders import BUSY, destination, enqueued, found, subject
 from conftest import OpenStore
 from dicom_router.deliveries.delivery import Delivery, Priority, Reason, Status
 from dicom_router.deliveries.outcome import SendError
@@ -21,6 +21,7 @@ from dicom_router.dispatch.dispatcher import Dispatcher
 from dicom_router.dispatch.outside import Outside
 from dicom_router.dispatch.sender import MOST_PROCESSES
 from dicom_router.dispatch.sending import MOST_SHARED
+from dicom_router.dispatch.verifiers import SHARED
 from dicom_router.listings import Listings
 from dicom_router.orthanc_rest import OrthancError, OrthancRest
 from dicom_router.store.database import LOST
@@ -804,6 +805,34 @@ def test_a_counted_delivery_is_completed_only_with_what_the_destination_lists(wo
     delivery = world.send("s")
     world.becomes(delivery, Status.COMPLETED)
     assert found(world.store, delivery).verified == Verify.COUNTED
+
+
+def test_destinations_that_never_tell_what_they_have_keep_no_other_waiting_for_its_proof(world: World) -> None:
+    ended, asked, silent = threading.Event(), world.transport.find, threading.Semaphore(0)
+
+    def never_tells(to: Destination, *question: Any) -> set[str] | SendError:
+        if to.name == "B":
+            return asked(to, *question)
+        silent.release()
+        ended.wait()
+        return BUSY
+
+    world.transport.find = never_tells  # type: ignore[method-assign]
+    for name in "ABC":
+        world.destinations[name] = destination(name, retry=QUICK, verify=Verify.COUNTED)
+    for number in range(2 * SHARED):
+        world.study(f"s{number}", 1)
+        world.send(f"s{number}", "AC"[number % 2])
+    world.start()
+    try:
+        for _ in range(SHARED):
+            assert silent.acquire(timeout=LIMIT)
+        for number in range(5):
+            world.study(f"b{number}", 1)
+            world.becomes(world.send(f"b{number}", "B"), Status.COMPLETED)
+        assert not silent.acquire(blocking=False)
+    finally:
+        ended.set()
 
 
 def test_one_that_is_being_verified_keeps_none_back_of_a_destination_that_is_not_proven(world: World) -> None:

@@ -39,7 +39,8 @@ class Closing:
         for sending in over:
             if self._must_verify(sending):
                 sending.verifying = True
-                self._workers.start_verifying(partial(self._verify, sending), partial(self._verified, sending))
+                ask, told = partial(self._verify, sending), partial(self._verified, sending)
+                self._workers.start_verifying(sending.destination.name, ask, told)
             else:
                 self._close(sending, now)
                 active.remove(sending)

@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from dicom_router.deliveries.outcome import SendError
+from dicom_router.dispatch.verifiers import Verifiers
 from dicom_router.store.database import LOST
 
 # Apart from each other: destinations that hang keep nobody from being sent to.
 ORTHANC_THREADS = 16  # wait for Orthanc, which answers at once
 ASKING_THREADS = 32  # wait for a destination to answer or to accept one instance
-VERIFIER_THREADS = 8  # wait for a destination to commit, perhaps for a minute
 
 Message = Callable[[], None]
 
@@ -26,7 +26,7 @@ class Workers:
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._orthanc = ThreadPoolExecutor(ORTHANC_THREADS, thread_name_prefix="router-pool")
         self._asking = ThreadPoolExecutor(ASKING_THREADS, thread_name_prefix="router-ask")
-        self._verifiers = ThreadPoolExecutor(VERIFIER_THREADS, thread_name_prefix="router-verify")
+        self._verifiers = Verifiers()
 
     def post(self, message: Message) -> None:
         """Have the dispatcher's thread run this."""
@@ -57,16 +57,20 @@ class Workers:
         """As `start`, for what asks a destination."""
         self._start(self._asking, work, then)
 
-    def start_verifying(self, work: Callable[[], object], then: Callable[..., None]) -> None:
-        """As `start`, for what may take a minute."""
-        self._start(self._verifiers, work, then)
+    def start_verifying(self, destination: str, work: Callable[[], object], then: Callable[..., None]) -> None:
+        """As `start`, for what may take a minute of a destination's; it keeps no other destination waiting."""
+        self._verifiers.start(destination, self._run_of(work, then))
 
     def join(self) -> None:
         """Wait for the threads; what has not begun never will."""
-        for pool in (self._orthanc, self._asking, self._verifiers):
+        for pool in (self._orthanc, self._asking):
             pool.shutdown(wait=True, cancel_futures=True)
+        self._verifiers.join()
 
     def _start(self, pool: ThreadPoolExecutor, work: Callable[[], object], then: Callable[..., None]) -> None:
+        pool.submit(self._run_of(work, then))
+
+    def _run_of(self, work: Callable[[], object], then: Callable[..., None]) -> Callable[[], None]:
         def run() -> None:
             try:
                 result = work()
@@ -74,4 +78,4 @@ class Workers:
                 result = SendError.passing("InternalError", repr(problem))
             self.post(lambda: then(result))
 
-        pool.submit(run)
+        return run
