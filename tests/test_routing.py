@@ -7,14 +7,16 @@ from datetime import UTC, datetime
 
 import pytest
 
-from builders import configured, destination, ended, found
+from builders import STRANGER, configured, destination, ended, found
+from dicom_router.deliveries.alternates import by_key
 from dicom_router.deliveries.delivery import Delivery, Priority, Reason, Status
 from dicom_router.dispatch.resend import Resend
 from dicom_router.orthanc_rest import OrthancError
 from dicom_router.routing import Routed, Routing
+from dicom_router.store.history import Filter
 from dicom_router.store.journal import Position
 from dicom_router.store.store import Store
-from dicom_router.study import list_instances
+from dicom_router.study import ResourceFacts, list_instances
 from fakes.orthanc import FakeOrthanc, unreachable
 from rest_client import make_routing
 
@@ -46,6 +48,11 @@ class World:
         made = [found(self.store, each) for each in self.look(study).deliveries]
         assert len({each.destination for each in made}) == len(made)
         return {each.destination: each for each in made}
+
+    def patient(self, study: str = "s") -> str:
+        """Orthanc's ID of its patient."""
+        assert self.routing is not None
+        return ResourceFacts(self.routing.rest, study).patient_id
 
     def arrived(self, destination: str, study: str = "s") -> None:
         """All of the study is there now, and its delivery has ended."""
@@ -379,3 +386,130 @@ def test_what_was_anonymous_stays_so_wherever_it_is_sent_again(world: World, tar
     options = json.loads(found(world.store, again).options)
     assert options["Anonymize"] == ANONYMIZE
     assert ("Send" in options) is kept
+
+
+# --- FirstOf and OneOf -----------------------------------------------------------------------------------------------
+
+PACS = ("ARCHIVE", "WORKSTATION")
+FAILOVER = CT | {"Name": "failover", "Send": [{"FirstOf": [*PACS], "After": "10m", "AndWhenBack": True}]}
+BALANCED = CT | {"Name": "balanced", "Send": [{"OneOf": [*PACS], "By": "Patient"}]}
+
+
+def new_destinations(world: World) -> set[str]:
+    return set(world.sends())
+
+
+def complete(world: World, destination: str) -> None:
+    """What waits for the destination arrives."""
+    world.store.queue.wake_due(world.now)
+    delivery = world.store.queue.claim(destination, destination, world.now)
+    assert delivery is not None
+    assert world.store.queue.succeed(delivery, 2, 0, "Accepted", world.now)
+    world.arrived(destination)
+
+
+def hand_over(world: World, delivery: Delivery, to: str) -> None:
+    """Its destination is unreachable, and the next one gets the study."""
+    assert world.store.failover.fail_over(delivery, world.now) is not None
+    complete(world, to)
+
+
+def test_late_instances_go_to_who_took_over_while_the_first_is_waited_for(world: World) -> None:
+    waiting = world.configure(FAILOVER).sends()["ARCHIVE"]
+    hand_over(world, waiting, "WORKSTATION")
+    world.orthanc.receive("s")
+    assert new_destinations(world) == {"WORKSTATION"}
+    assert found(world.store, waiting.id).status is Status.SCHEDULED, "it takes them along once it is sent"
+
+
+def test_late_instances_go_to_the_first_too_once_it_is_back_and_has_the_study(world: World) -> None:
+    waiting = world.configure(FAILOVER).sends()["ARCHIVE"]
+    hand_over(world, waiting, "WORKSTATION")
+    complete(world, "ARCHIVE")
+    world.orthanc.receive("s")
+    assert new_destinations(world) == {"ARCHIVE", "WORKSTATION"}
+    complete(world, "ARCHIVE")
+    complete(world, "WORKSTATION")
+    assert new_destinations(world) == set()
+
+
+def test_late_instances_go_to_the_first_too_that_is_just_being_sent_the_rest(world: World) -> None:
+    hand_over(world, world.configure(FAILOVER).sends()["ARCHIVE"], "WORKSTATION")
+    world.store.queue.wake_due(world.now)
+    assert world.store.queue.claim("ARCHIVE", "lease", world.now) is not None
+    world.orthanc.receive("s")
+    assert new_destinations(world) == {"ARCHIVE", "WORKSTATION"}
+
+
+def test_without_and_when_back_late_instances_go_to_who_took_over_alone(world: World) -> None:
+    rule = FAILOVER | {"Send": [{"FirstOf": [*PACS]}]}
+    hand_over(world, world.configure(rule).sends()["ARCHIVE"], "WORKSTATION")
+    world.orthanc.receive("s")
+    assert new_destinations(world) == {"WORKSTATION"}
+
+
+def test_the_first_that_refused_the_study_for_good_gets_no_late_instances(world: World) -> None:
+    world.configure(FAILOVER).look()
+    delivery = world.store.queue.claim("ARCHIVE", "lease", world.now)
+    assert delivery is not None
+    assert world.store.queue.fail(delivery, STRANGER, 0, 0, None, world.now)
+    complete(world, "WORKSTATION")
+    world.orthanc.receive("s")
+    assert new_destinations(world) == {"WORKSTATION"}
+
+
+def test_where_a_study_was_moved_by_hand_its_late_instances_follow(world: World) -> None:
+    waiting = world.configure(FAILOVER).sends()["ARCHIVE"]
+    resend = Resend(world.store.queue, world.store.ledger, world.store.failover, lambda: world.now)
+    assert resend.resend(waiting, "WORKSTATION", "All") is not None
+    complete(world, "WORKSTATION")
+    world.orthanc.receive("s")
+    assert new_destinations(world) == {"WORKSTATION"}
+
+
+def test_where_a_study_was_sent_by_hand_as_well_its_late_instances_do_not_follow(world: World) -> None:
+    world.configure(FAILOVER).look()
+    complete(world, "ARCHIVE")
+    (sent,) = world.store.history.ids(Filter())
+    resend = Resend(world.store.queue, world.store.ledger, world.store.failover, lambda: world.now)
+    assert resend.resend(found(world.store, sent), "WORKSTATION", "All") is not None
+    complete(world, "WORKSTATION")
+    world.orthanc.receive("s")
+    assert new_destinations(world) == {"ARCHIVE"}
+
+
+def test_what_another_rule_sends_to_a_member_is_no_choice_of_first_of(world: World) -> None:
+    night = CT | {"Name": "night", "Send": ["WORKSTATION"], "Delay": "10m"}
+    world.configure(night, FAILOVER).look()
+    complete(world, "ARCHIVE")
+    world.orthanc.receive("s")
+    assert new_destinations(world) == {"ARCHIVE"}, "what the other rule sends waits already"
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_what_another_rule_sends_to_a_member_is_no_choice_of_one_of(world: World, *, ended: bool) -> None:
+    own = by_key(PACS, world.configure(BALANCED).patient())
+    other = next(name for name in PACS if name != own)
+    world.configure(CT | {"Name": "series", "Trigger": "StableSeries", "Send": [other]}, BALANCED)
+    world.look("s-a", "StableSeries")
+    if ended:
+        complete(world, other)
+    assert new_destinations(world) == {own}
+
+
+def test_one_of_in_turn_keeps_a_study_where_its_turn_took_it(world: World) -> None:
+    world.configure(CT | {"Name": "turns", "Send": [{"OneOf": [*PACS]}]}).look()
+    (sent,) = world.store.history.ids(Filter())
+    where = found(world.store, sent).destination
+    complete(world, where)
+    for _ in range(2):
+        world.orthanc.receive("s")
+        assert new_destinations(world) == {where}
+        complete(world, where)
+
+
+def test_a_study_stays_where_it_went_when_its_history_is_forgotten(world: World) -> None:
+    world.configure(FAILOVER)
+    world.arrived("WORKSTATION")
+    world.orthanc.receive("s")
+    assert new_destinations(world) == {"WORKSTATION"}

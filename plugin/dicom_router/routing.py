@@ -9,8 +9,8 @@ from typing import Protocol
 
 from dicom_router.alteration import alteration_of, kept_of
 from dicom_router.config import effective
-from dicom_router.deliveries.alternates import Alternates, by_key
-from dicom_router.deliveries.delivery import Delivery, NewDelivery, Priority, Reason, Subject
+from dicom_router.deliveries.alternates import CHOICES, Alternates, by_key, choice_mark, is_choice_of
+from dicom_router.deliveries.delivery import Delivery, NewDelivery, Priority, Reason, Status, Subject
 from dicom_router.deliveries.instance import Instance, content_mark
 from dicom_router.destination import Destination, Kind, Late
 from dicom_router.filing.names import mark_of
@@ -287,7 +287,14 @@ class Routing:
     def _plans(self, sent: Sequence[Sending], priority: Priority | None = None, *, by_hand: bool = False) -> list[Plan]:
         """A destination gets an instance once, however many rules send it there."""
         planned: dict[str, dict[str, str]] = {}  # destination -> instance -> the rule that sends it
-        plans = [self._plan(sending, planned, priority) for sending in sent]
+        plans: list[Plan] = []
+        for sending in sent:
+            if sending.why_not:
+                plans.append(Plan(sending, None, sending.why_not))
+                continue
+            chosen = self._choose(sending.target, sending.facts)
+            made = [self._plan(sending, name, alternates, planned, priority) for name, alternates in chosen]
+            plans += [plan for plan in made if plan.delivery is not None] or made[-1:]
         return plans if by_hand else [self._unless_it_failed(plan) for plan in plans]
 
     def _unless_it_failed(self, plan: Plan) -> Plan:
@@ -299,11 +306,15 @@ class Routing:
             return plan
         return Plan(plan.sending, None, "The process has failed with all of it; it is run again by hand.")
 
-    def _plan(self, sending: Sending, planned: dict[str, dict[str, str]], priority: Priority | None) -> Plan:
+    def _plan(
+        self,
+        sending: Sending,
+        name: str,
+        alternates: Alternates | None,
+        planned: dict[str, dict[str, str]],
+        priority: Priority | None,
+    ) -> Plan:
         target, instances = sending.target, sending.instances
-        if sending.why_not:
-            return Plan(sending, None, sending.why_not)
-        name, alternates = self._choose(target.send, sending.facts)
         destination = self._destinations[name]
         sendable = [each for each in instances if not destination.gave(each)]
         if destination.kind is Kind.PROCESS:
@@ -343,29 +354,51 @@ class Routing:
             refused |= self._ledger.refused(study_id, destination)
         return accepted, accepted | refused
 
-    def _choose(self, send: Send, facts: ResourceFacts) -> tuple[str, Alternates | None]:
-        """The destination among the members, and who stands in for it. A study stays where it has gone before."""
-        if send.choice is Choice.ONLY:
-            return send.members[0], None
-        study_id = facts.instances[0].study_id
-        before = self._where_before(study_id, send.members)
-        if send.choice is Choice.FIRST_OF:
-            first = before or send.members[0]
-            others = tuple(name for name in send.members if name != first)
-            return first, Alternates(others, send.after, send.and_when_back)
-        if before is not None:
-            return before, None
-        if send.by_patient:
-            return by_key(send.members, facts.patient_id), None
-        return self._turns.next(send.members), None
+    def _choose(self, target: Target, facts: ResourceFacts) -> list[tuple[str, Alternates | None]]:
+        """The destination among the members, and who stands in for it. A study stays where it has gone before.
 
-    def _where_before(self, study_id: str, members: Sequence[str]) -> str | None:
-        """The member that the study is on its way to, or has gone to."""
-        on_its_way = self._queue.open_destinations(study_id)
-        for name in members:
-            if name in on_its_way:
-                return name
-        return next((name for name in members if self._ledger.accepted(study_id, name)), None)
+        With `AndWhenBack` also the members that wait for it, or have got it once they were back, before that one.
+        """
+        send = target.send
+        if send.choice is Choice.ONLY:
+            return [(send.members[0], None)]
+        before = self._where_before(target, facts)
+        if send.choice is Choice.FIRST_OF:
+            first = before[-1][0] if before else send.members[0]
+            also = [name for name, ended in before[:-1] if send.and_when_back and not ended]
+            others = tuple(name for name in send.members if name != first and name not in also)
+            alternates = Alternates(others, send.after, send.and_when_back) if others else None
+            return [*((name, None) for name in also), (first, alternates)]
+        if before:
+            return [(before[-1][0], None)]
+        if send.by_patient:
+            return [(by_key(send.members, facts.patient_id), None)]
+        return [(self._turns.next(send.members), None)]
+
+    def _where_before(self, target: Target, facts: ResourceFacts) -> list[tuple[str, bool]]:
+        """The members that this very Send has the study on its way to, or gone to; the one it chose last is last.
+
+        Beside each, whether its delivery ended without all of it. What others sent there is no choice of this Send.
+        """
+        members, mark = target.send.members, choice_mark(target.rule.name, target.send.label)
+        study_id = facts.instances[0].study_id
+        sent = self._queue.sent_before({study_id, facts.owner_id, facts.patient_id}, members)
+        canceled = {each.id for each in sent if each.status is Status.CANCELED}
+        found: dict[str, bool] = {}
+        for each in sent:
+            by_hand = each.resend_of is not None and each.resend_of not in canceled  # it is there as well; not moved
+            if by_hand or not is_choice_of(each.options, mark):
+                continue
+            ended = each.status in {Status.FAILED, Status.CANCELED}
+            if not ended or self._ledger.accepted(study_id, each.destination):
+                found.pop(each.destination, None)
+                found[each.destination] = ended
+        if not found:  # the history may have been forgotten since; then nothing but the ledger knows of it
+            told = {each.destination for each in sent}
+            left = [name for name in members if name not in told]
+            found = {name: False for name in left if self._ledger.accepted(study_id, name)}
+            return list(reversed(found.items()))
+        return list(found.items())
 
     def _new(
         self,
@@ -386,6 +419,9 @@ class Routing:
         priority = priority or wanted
         due, reason = self._due(destination, priority, now, rule.delay)
         kept = filter_of(rule, target.send).to_options(self._zone)
+        options: dict[str, object] = {"Send": dict(target.send.options), "Schedule": schedule}
+        if target.send.choice is not Choice.ONLY:
+            options[CHOICES] = [choice_mark(rule.name, target.send.label)]
         return NewDelivery(
             subject=facts.subject(patient_data=self.patient_data),
             destination=plain.name,
@@ -396,7 +432,7 @@ class Routing:
             reason=reason,
             instances_count=len(instances),
             bytes=sum(instance.size for instance in instances),
-            options=json.dumps({"Send": dict(target.send.options), "Schedule": schedule} | kept_of(rule.source) | kept),
+            options=json.dumps(options | kept_of(rule.source) | kept),
             renew=renew,
         )
 

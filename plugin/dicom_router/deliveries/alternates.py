@@ -33,6 +33,19 @@ def read_alternates(text: str) -> Alternates | None:
     return Alternates(tuple(values["members"]), values["after"], values["and_when_back"])
 
 
+CHOICES = "Choices"  # in the options of a delivery: the entries of `Send` that chose its destination
+
+
+def choice_mark(rule: str, label: str) -> list[str]:
+    """An entry of `Send` of a rule, as `CHOICES` names it."""
+    return [rule, label]
+
+
+def is_choice_of(options: str, mark: list[str]) -> bool:
+    """Whether this entry of `Send` chose the destination of a delivery with these options."""
+    return CHOICES in options and mark in json.loads(options).get(CHOICES, [])
+
+
 def by_key(members: Sequence[str], key: str) -> str:
     """The member that `key` (a patient) stays with: rendezvous hashing, so that adding a member moves few keys."""
     return max(members, key=lambda member: blake2b(f"{member}\0{key}".encode(), digest_size=8).digest())

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 
 from dicom_router.alteration import kept_of
+from dicom_router.deliveries.alternates import CHOICES
 from dicom_router.deliveries.delivery import WAITING, Delivery, NewDelivery, Reason, Status, subject
 from dicom_router.store.failover import Failover
 from dicom_router.store.ledger import Ledger
@@ -13,8 +14,15 @@ from dicom_router.users import by
 
 
 def _options(old: Delivery, target: str) -> str:
-    """Options of a Send are those of its destination; but a copy that was to be anonymous is so everywhere."""
-    return old.options if target == old.destination else json.dumps(kept_of(json.loads(old.options)))
+    """Options of a Send are those of its destination; but a copy that was to be anonymous is so everywhere.
+
+    Late instances follow what was moved.
+    """
+    if target == old.destination:
+        return old.options
+    options = json.loads(old.options)
+    moved = {key: options[key] for key in (CHOICES,) if old.status in WAITING and key in options}
+    return json.dumps(kept_of(options) | moved)
 
 
 class Resend:

@@ -4,7 +4,7 @@
 import uuid
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from peewee import Database, IntegrityError
@@ -12,7 +12,6 @@ from peewee import Database, IntegrityError
 from dicom_router.deliveries.alternates import read_alternates
 from dicom_router.deliveries.delivery import (
     FINAL,
-    OPEN,
     Delivery,
     Event,
     NewDelivery,
@@ -38,6 +37,17 @@ FLAGS = ("renew", "ready", "cancel_asked", "untold")
 CLAIM_TRIES = 5
 LEASE_SECONDS = 60.0
 WOKEN = 1000  # at once
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A delivery of the history, as far as a choice among destinations asks for it."""
+
+    id: int
+    destination: str
+    status: Status
+    options: str
+    resend_of: int | None
 
 
 def to_delivery(row: dict[str, object]) -> Delivery:
@@ -92,11 +102,16 @@ class DeliveryQueue:
         same = {"study_id": new.subject.study_id, "content": new.content}
         return bool(new.content and statements.SENDING_TWIN.rows(self._database, **same, **_of_twins(new)))
 
-    def open_destinations(self, study_id: str) -> set[str]:
-        """The destinations that a study waits for or is being sent to."""
+    def sent_before(self, study_ids: Collection[str], destinations: Collection[str]) -> list[Sent]:
+        """The deliveries of these studies (or patients) to these destinations, oldest first."""
+        found = ROW.select(ROW.id, ROW.destination, ROW.status, ROW.options, ROW.resend_of)
+        of_them = (ROW.study_id.in_(sorted(study_ids)), ROW.destination.in_(sorted(destinations)))
         with session(self._database):
-            found = ROW.select(ROW.destination).where(ROW.study_id == study_id, ROW.status.in_(sorted(OPEN)))
-            return {name for (name,) in rows(found.tuples())}
+            ordered = rows(found.where(*of_them).order_by(ROW.id).tuples())
+            return [
+                Sent(delivery_id, destination, Status(status), options, resend_of)
+                for delivery_id, destination, status, options, resend_of in ordered
+            ]
 
     def wake_due(self, now: float) -> None:
         """Make claimable what has reached its time, the next thousand of it."""
