@@ -24,6 +24,7 @@ from builders import (
     take_over,
 )
 from conftest import OpenStore
+from dicom_router.deliveries.alternates import Alternates
 from dicom_router.deliveries.delivery import FINAL, IllegalTransitionError, Priority, Reason, Status
 from dicom_router.deliveries.outcome import SendError
 from dicom_router.store.database import session
@@ -75,6 +76,13 @@ def test_a_window_that_opens_earlier_than_planned_is_planned_anew(store: Store) 
     assert due == {late: HOUR, delayed: 9 * HOUR, other: 9 * HOUR, sooner: HOUR, elsewhere: 9 * HOUR}
     assert store.queue.plan_earlier(ARCHIVE, NOW + 2 * HOUR, []) == 1, "never later than planned"
     assert claim_all(store, now=NOW + HOUR) == ["late", "sooner"]
+
+
+def test_what_waits_already_fails_over_when_a_later_one_would(store: Store) -> None:
+    waiting = enqueued(store)
+    alternates = Alternates(("SECOND",), 600.0).to_text()
+    assert store.queue.enqueue(new_delivery(alternates=alternates, failover_at=NOW + 600), NOW) is None
+    assert [each.id for each in store.failover.due(NOW + 600)] == [waiting]
 
 
 def test_the_same_resource_waits_for_a_destination_only_once(store: Store) -> None:

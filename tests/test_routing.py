@@ -513,3 +513,71 @@ def test_a_study_stays_where_it_went_when_its_history_is_forgotten(world: World)
     world.arrived("WORKSTATION")
     world.orthanc.receive("s")
     assert new_destinations(world) == {"WORKSTATION"}
+
+
+PLAIN = CT | {"Name": "plain", "Send": ["ARCHIVE"]}
+
+
+@pytest.mark.parametrize("rules", [(PLAIN, FAILOVER), (FAILOVER, PLAIN)])
+@pytest.mark.parametrize("also", [True, False])
+def test_a_first_of_fails_over_when_another_rule_names_its_member_which_gets_it_too(
+    world: World, rules: tuple[Mapping[str, object], ...], *, also: bool
+) -> None:
+    own = FAILOVER | {"Send": [{"FirstOf": [*PACS], "After": "10m", "AndWhenBack": also}]}
+    made = world.configure(*(own if each is FAILOVER else each for each in rules)).sends()
+    assert set(made) == {"ARCHIVE"}, "one delivery for both"
+    (waiting,) = world.store.failover.due(world.now + 600)
+    hand_over(world, waiting, "WORKSTATION")
+    (taken_over,) = world.store.history.ids(Filter(destination="WORKSTATION"))
+    assert found(world.store, taken_over).rule == "failover"
+    assert found(world.store, waiting.id).status is Status.SCHEDULED, "the other rule's is still to come"
+    world.orthanc.receive("s")
+    assert "WORKSTATION" in new_destinations(world)
+
+
+@pytest.mark.parametrize("rules", [(PLAIN, FAILOVER), (FAILOVER, PLAIN)])
+def test_a_first_of_hands_on_what_failed_for_good_for_another_rule_too(
+    world: World, rules: tuple[Mapping[str, object], ...]
+) -> None:
+    world.configure(*rules).look()
+    delivery = world.store.queue.claim("ARCHIVE", "lease", world.now)
+    assert delivery is not None
+    assert world.store.queue.fail(delivery, STRANGER, 0, 0, None, world.now)
+    (next_one,) = world.store.history.ids(Filter(destination="WORKSTATION"))
+    assert found(world.store, next_one).rule == "failover"
+
+
+def test_two_first_of_with_the_same_first_fail_over_each_to_its_own_next(world: World) -> None:
+    one = CT | {"Name": "one", "Send": [{"FirstOf": ["ARCHIVE", "WORKSTATION"], "After": "10m"}]}
+    two = CT | {"Name": "two", "Send": [{"FirstOf": ["ARCHIVE", "CT1"], "After": "10m"}]}
+    world.configure(one, two).look()
+    for waiting in world.store.failover.due(world.now + 600):
+        assert world.store.failover.fail_over(waiting, world.now) is not None
+    where = {found(world.store, each).destination for each in world.store.history.ids(Filter(statuses=["Scheduled"]))}
+    assert where == {"WORKSTATION", "CT1"}
+
+
+def test_a_first_of_for_the_study_gives_nobody_the_rest_of_the_patient(world: World) -> None:
+    patient = PLAIN | {"Level": "Patient"}
+    world.configure(patient, FAILOVER).look()
+    waiting = world.store.failover.due(world.now + 600)
+    assert [each.level for each in waiting] == ["Study"]
+
+
+def test_one_of_in_turn_keeps_a_study_where_another_rule_sends_it_too(world: World) -> None:
+    turns = CT | {"Name": "turns", "Send": [{"OneOf": [*PACS]}]}
+    world.configure(CT | {"Name": "both", "Send": [*PACS]}, turns).look()
+    chosen = [each for each in world.store.history.ids(Filter()) if "turns" in found(world.store, each).options]
+    complete(world, "ARCHIVE")
+    complete(world, "WORKSTATION")
+    for _ in range(3):
+        world.orthanc.receive("s")
+        world.look()
+        complete(world, "ARCHIVE")
+        complete(world, "WORKSTATION")
+    marked = {
+        found(world.store, each).destination
+        for each in world.store.history.ids(Filter())
+        if "turns" in found(world.store, each).options
+    }
+    assert marked == {found(world.store, chosen[0]).destination}

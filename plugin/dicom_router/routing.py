@@ -12,6 +12,7 @@ from dicom_router.config import effective
 from dicom_router.deliveries.alternates import CHOICES, Alternates, by_key, choice_mark, is_choice_of
 from dicom_router.deliveries.delivery import Delivery, NewDelivery, Priority, Reason, Status, Subject
 from dicom_router.deliveries.instance import Instance, content_mark
+from dicom_router.deliveries.twins import with_twin
 from dicom_router.destination import Destination, Kind, Late
 from dicom_router.filing.names import mark_of
 from dicom_router.listings import Listings
@@ -55,9 +56,9 @@ class Routed:
     facts: ResourceFacts | None = None  # what it was, if it was found and is no copy
 
 
-@dataclass(frozen=True)
+@dataclass
 class Plan:
-    """A delivery to be made, or why there is none."""
+    """A delivery to be made, or why there is none; other rules may have it do their work as well."""
 
     sending: Sending
     delivery: NewDelivery | None
@@ -286,7 +287,7 @@ class Routing:
 
     def _plans(self, sent: Sequence[Sending], priority: Priority | None = None, *, by_hand: bool = False) -> list[Plan]:
         """A destination gets an instance once, however many rules send it there."""
-        planned: dict[str, dict[str, str]] = {}  # destination -> instance -> the rule that sends it
+        planned: dict[str, dict[str, Plan]] = {}  # destination -> instance -> what brings it
         plans: list[Plan] = []
         for sending in sent:
             if sending.why_not:
@@ -311,7 +312,7 @@ class Routing:
         sending: Sending,
         name: str,
         alternates: Alternates | None,
-        planned: dict[str, dict[str, str]],
+        planned: dict[str, dict[str, Plan]],
         priority: Priority | None,
     ) -> Plan:
         target, instances = sending.target, sending.instances
@@ -332,18 +333,19 @@ class Routing:
             before = any(instance.digest in accepted for instance in sendable)
         if before and late is Late.NEVER:
             return Plan(sending, None, 'It was sent before, and Late is "Never".')
-        others = planned.setdefault(name, {})
-        taken = [others[each.id] for each in unsent if each.id in others]
-        if len(taken) == len(unsent):
-            return Plan(sending, None, f'The rule "{taken[0]}" sends it there already.')
-        others |= {each.id: target.rule.name for each in unsent if each.id not in others}
         renew = before and late is Late.ALL
         new = self._new(sending, destination, sendable if renew else unsent, priority, renew=renew)
         new = replace(new, content=content_mark(sendable))
         if alternates is not None:
             failover_at = self._clock() + alternates.after
             new = replace(new, alternates=alternates.to_text(), failover_at=failover_at)
-        return Plan(sending, new)
+        plan = Plan(sending, new)
+        others = planned.setdefault(name, {})
+        taken = [others[each.id] for each in unsent if each.id in others]
+        if len(taken) == len(unsent) and _taken_on(taken, new):
+            return Plan(sending, None, f'The rule "{taken[0].sending.target.rule.name}" sends it there already.')
+        others |= {each.id: plan for each in unsent if each.id not in others}
+        return plan
 
     def _known(self, instances: Sequence[Instance], destination: str) -> tuple[set[bytes], set[bytes]]:
         """Of the studies of these instances: what the destination has accepted; and that with what it refused."""
@@ -474,6 +476,17 @@ class Routing:
         self._journal.record(decision, [], asked.position, self._clock())
         seen = facts.all_ids if facts else set()
         return Routed([], verdicts, seen, found=facts is not None)
+
+
+def _taken_on(plans: Sequence[Plan], new: NewDelivery) -> bool:
+    """These bring what `new` would, and now do in its stead what it would if it failed. False: they cannot."""
+    bringing = {id(plan): (plan, plan.delivery) for plan in plans}.values()
+    both = [(plan, delivery and with_twin(delivery, new)) for plan, delivery in bringing]
+    if not all(delivery for _, delivery in both):
+        return False
+    for plan, delivery in both:
+        plan.delivery = delivery
+    return True
 
 
 def unit_of(level: str, resource_id: str, chosen: object) -> str:

@@ -3,7 +3,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
 
 
@@ -14,6 +14,9 @@ class Alternates:
     members: tuple[str, ...]
     after: float
     and_when_back: bool = False  # the one that was unreachable gets it too, once it is back
+    rule: str = ""  # whose `FirstOf` it is, where the delivery is another rule's
+    rule_version: int = 0
+    options: str = ""  # what that rule's delivery says differently from its destination
 
     def to_text(self) -> str:
         """As the database keeps it."""
@@ -22,7 +25,7 @@ class Alternates:
     def after_first(self) -> "Alternates | None":
         """What is left once the first of them has been taken; None when nobody is."""
         rest = self.members[1:]
-        return Alternates(rest, self.after, self.and_when_back) if rest else None
+        return replace(self, members=rest) if rest else None
 
 
 def read_alternates(text: str) -> Alternates | None:
@@ -30,7 +33,7 @@ def read_alternates(text: str) -> Alternates | None:
     if not text:
         return None
     values = json.loads(text)
-    return Alternates(tuple(values["members"]), values["after"], values["and_when_back"])
+    return Alternates(**values | {"members": tuple(values["members"])})
 
 
 CHOICES = "Choices"  # in the options of a delivery: the entries of `Send` that chose its destination

@@ -83,6 +83,9 @@ class DeliveryQueue:
             if waiting is not None:
                 if new.renew:
                     ROW.update(renew=True).where(ROW.id == waiting).execute()
+                if new.alternates:
+                    fails_over = ROW.update(alternates=new.alternates, failover_at=new.failover_at)
+                    fails_over.where(ROW.id == waiting, ROW.alternates == "").execute()
                 return None
             values = asdict(new)
             values |= values.pop("subject")
@@ -425,14 +428,14 @@ def next_of(delivery: Delivery, now: float) -> NewDelivery:
     return NewDelivery(
         subject=subject(delivery),
         destination=alternates.members[0],
-        rule=delivery.rule,
-        rule_version=delivery.rule_version,
+        rule=alternates.rule or delivery.rule,
+        rule_version=alternates.rule_version if alternates.rule else delivery.rule_version,
         priority=delivery.priority,
         due_at=now,
         reason=Reason.QUEUED,
         instances_count=delivery.instances_count,
         bytes=delivery.bytes,
-        options=delivery.options,
+        options=alternates.options or delivery.options,
         results_of=delivery.results_of,
         alternates=left.to_text() if left else "",
         failover_at=now + left.after if left else None,
