@@ -9,8 +9,9 @@ from typing import Any, cast
 
 import pytest
 
-from builders import BUSY, destination, enqueued, found, subject
+from builders import BUSY, NOT_UNDERSTOOD, STRANGER, destination, enqueued, found, subject
 from conftest import OpenStore
+from dicom_router.deliveries.alternates import Alternates
 from dicom_router.deliveries.delivery import Delivery, Priority, Reason, Status
 from dicom_router.deliveries.outcome import SendError
 from dicom_router.deliveries.retry import RetryPolicy
@@ -25,6 +26,7 @@ from dicom_router.dispatch.verifiers import SHARED
 from dicom_router.listings import Listings
 from dicom_router.orthanc_rest import OrthancError, OrthancRest
 from dicom_router.store.database import LOST
+from dicom_router.store.history import Filter
 from dicom_router.store.overdue import OLDEST
 from dicom_router.store.store import Store
 from dicom_router.study import list_instances
@@ -97,9 +99,9 @@ class World:
     def study(self, name: str, count: int = 5) -> list[str]:
         return [self.orthanc.receive(name) for _ in range(count)]
 
-    def send(self, study: str, to: str = "A", *, priority: Priority = Priority.NORMAL, due_in: float = 0.0) -> int:
+    def send(self, study: str, to: str = "A", *, due_in: float = 0.0, **changes: Any) -> int:
         now = self.clock()
-        made = enqueued(self.store, study, at=now, destination=to, priority=priority, due_at=now + due_in)
+        made = enqueued(self.store, study, at=now, destination=to, due_at=now + due_in, **changes)
         if self.dispatcher is not None:
             self.dispatcher.ring()
         return made
@@ -392,6 +394,42 @@ def test_an_instance_refused_for_good_is_named_and_the_rest_arrives(world: World
     assert found(world.store, delivery).instances_refused == 2
     world.becomes(world.send("s"), Status.COMPLETED)  # what was refused is known, and is not tried again
     assert len(world.stored("A")) == 38
+
+
+def test_what_a_destination_that_took_a_part_did_not_take_is_named_and_the_next_one_gets_the_study(
+    world: World,
+) -> None:
+    sent = world.study("s", 10)
+    world.transport.peer("A").knows_us_for = 3
+    world.transport.peer("A").refused = {sent[1]}
+    world.start()
+    alternates = Alternates(("B",), 3600.0).to_text()
+    delivery = world.send("s", alternates=alternates)
+    world.becomes(delivery, Status.WARNING)
+    world.wait(lambda: sorted(world.stored("B")) == sorted(sent), "all of it at the next one")
+    named = {row.instance_id: row.code for row in world.store.history.refusals(delivery)}
+    assert set(named) == set(sent) - set(world.stored("A"))
+    assert named[sent[1]] == NOT_UNDERSTOOD.code
+    assert {code for name, code in named.items() if name != sent[1]} == {STRANGER.code}
+    assert found(world.store, delivery).instances_refused == 7
+
+
+def test_what_did_not_arrive_because_of_the_destination_is_sent_by_the_next_delivery(world: World) -> None:
+    sent = world.study("s", 10)
+    world.transport.peer("A").knows_us_for = 3
+    world.start()
+    world.becomes(world.send("s"), Status.WARNING)
+    world.transport.peer("A").knows_us_for = None
+    world.becomes(world.send("s"), Status.COMPLETED)
+    assert sorted(world.stored("A")) == sorted(sent)
+
+
+def test_single_instances_that_are_refused_hand_nothing_on(world: World) -> None:
+    sent = world.study("s", 10)
+    world.transport.peer("A").refused = {sent[1]}
+    world.start()
+    world.becomes(world.send("s", alternates=Alternates(("B",), 3600.0).to_text()), Status.WARNING)
+    assert [found(world.store, each).destination for each in world.store.history.ids(Filter())] == ["A"]
 
 
 def test_a_deleted_study_fails_and_says_so(world: World) -> None:

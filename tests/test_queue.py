@@ -14,6 +14,7 @@ from builders import (
     DEAD,
     NOT_UNDERSTOOD,
     NOW,
+    STRANGER,
     claimed,
     ended,
     enqueued,
@@ -272,6 +273,24 @@ def test_a_failure_for_good_ends_it(store: Store, error: SendError, sent: int, s
     assert store.queue.fail(delivery, error, sent, 1, None, NOW + 1)
     after = found(store, delivery.id)
     assert (after.status, after.completed_at, after.error_message) == (status, NOW + 1, error.message)
+
+
+def test_many_that_did_not_arrive_are_all_named_and_refused_by_nobody(store: Store) -> None:
+    delivery = claimed(store)
+    unsent = [instance(number) for number in range(1050)]
+    assert store.queue.fail(delivery, STRANGER, 2, 1, None, NOW, unsent)
+    assert {row.instance_id for row in store.history.refusals(delivery.id)} == {each.id for each in unsent}
+    assert found(store, delivery.id).instances_refused == 1051
+    assert not store.ledger.refused("study", ARCHIVE).intersection(each.digest for each in unsent)
+
+
+def test_what_was_canceled_meanwhile_names_nothing_and_is_handed_to_nobody(store: Store) -> None:
+    delivery = claimed(store, alternates=Alternates(("SECOND",), 600.0).to_text())
+    store.queue.cancel(delivery.id, NOW)
+    assert store.queue.fail(delivery, STRANGER, 2, 0, None, NOW, [instance(1)])
+    assert found(store, delivery.id).status is Status.CANCELED
+    assert store.history.refusals(delivery.id) == []
+    assert store.queue.first_rank("SECOND") is None
 
 
 def test_each_attempt_tells_only_what_it_sent_itself(store: Store) -> None:

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from builders import BROKEN, DEAD, NOT_UNDERSTOOD
+from builders import BROKEN, DEAD, NOT_UNDERSTOOD, STRANGER
 from dicom_router.deliveries.instance import Instance
 from dicom_router.deliveries.outcome import ErrorClass, Scope, SendError
 from dicom_router.destination import Destination
@@ -22,6 +22,7 @@ class Peer:
     alive: bool = True
     refused: set[str] = field(default_factory=set)  # answered with 0xC000
     aborts: int = 0  # so many associations are aborted before their first instance
+    knows_us_for: int | None = None  # instances, then it turns away whoever calls so
     hangs_after: int | None = None  # instances of each job that it accepts before it goes silent
     forgets_jobs: bool = False  # Orthanc does not know its jobs any more once they are done
     stored: list[str] = field(default_factory=list)
@@ -136,6 +137,8 @@ class FakeTransport:
                 job.state = JobState.SUCCESS
             elif peer.hangs_after is not None and job.accepted >= peer.hangs_after:
                 return
+            elif peer.knows_us_for is not None and len(peer.stored) >= peer.knows_us_for:
+                job.state, job.error = JobState.FAILURE, STRANGER
             elif peer.aborts:
                 peer.aborts -= 1
                 job.state, job.error = JobState.FAILURE, BROKEN

@@ -97,7 +97,8 @@ class Closing:
             kept = self._queue.defer(delivery, result, sending.planned or now, sending.sent, sending.refused, now)
         else:
             retry_at = self._retry_at(sending, result, now)
-            kept = self._queue.fail(delivery, result, sending.sent, sending.refused, retry_at, now)
+            left = sending.left
+            kept = self._queue.fail(delivery, result, sending.sent, sending.refused, retry_at, now, left)
         if not kept:
             self._outside.log(f"delivery {delivery.id} belongs to another router now; its result is dropped")
         ending = "Success" if result is None else "GivenBack" if isinstance(result, Reason) else "Failure"

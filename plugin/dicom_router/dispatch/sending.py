@@ -77,6 +77,11 @@ class Sending:
         return not busy and (self.ending is not None or not self.pending)
 
     @property
+    def left(self) -> list[Instance]:
+        """What has neither been accepted nor refused, once nothing is on its way."""
+        return [*self.pending, *(instance for instance, _ in self.set_aside)]
+
+    @property
     def sent_now(self) -> int:
         """Instances known to be accepted, also those of chunks under way."""
         return self.sent + sum(chunk.accepted for chunk in self.chunks)

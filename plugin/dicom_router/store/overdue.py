@@ -50,7 +50,7 @@ class Overdue:
                 return False
             self._queue.tell(delivery.id, now, Status.FAILED, f"Given up: {error.message}")
             self._queue.tallies.entered(delivery.rule, delivery.destination, Status.FAILED)
-            self._queue.hand_on(delivery, now)
+            self._queue.hand_on(delivery, Status.FAILED, now)
             return True
 
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from peewee import Database, IntegrityError
+from peewee import Database, IntegrityError, chunked
 
 from dicom_router.deliveries.alternates import read_alternates
 from dicom_router.deliveries.delivery import (
@@ -37,6 +37,7 @@ FLAGS = ("renew", "ready", "cancel_asked", "untold")
 CLAIM_TRIES = 5
 LEASE_SECONDS = 60.0
 WOKEN = 1000  # at once
+NAMED_AT_ONCE = 100  # instances: each has nine values, and SQLite takes some hundreds of a statement
 
 
 @dataclass(frozen=True)
@@ -206,11 +207,19 @@ class DeliveryQueue:
         )
 
     def fail(
-        self, delivery: Delivery, error: SendError, sent: int, refused: int, retry_at: float | None, now: float
+        self,
+        delivery: Delivery,
+        error: SendError,
+        sent: int,
+        refused: int,
+        retry_at: float | None,
+        now: float,
+        unsent: Sequence[Instance] = (),
     ) -> bool:
         """The attempt failed: Retrying at `retry_at`; with None, Failed.
 
-        Warning, when the destination refused instances for good and took the others: then nothing is left to send.
+        Warning, when the destination took some and refuses the others, or all that is `unsent`, for good: then they
+        are named. The next one of a `FirstOf` gets the study, since it is not all here.
         """
         event = Event.FAIL_PERMANENT if error.permanent else Event.FAIL_TRANSIENT
         values = error_columns(error) | {"instances_sent": sent, "instances_refused": refused}
@@ -227,17 +236,20 @@ class DeliveryQueue:
                 **values,
             )
         status = Status.WARNING if sent and error.permanent else Status.FAILED
+        named = unsent if status is Status.WARNING else ()
+        values["instances_refused"] = refused + len(named)
         with transaction(self._database):
             closed = self._close(delivery, event, status, now, error.message, completed_at=now, **values)
-            if closed and status is Status.FAILED and not self._was_canceled(delivery):
-                self.hand_on(delivery, now)
+            if closed and not self._was_canceled(delivery):
+                self._name_unsent(delivery, named, error, now)
+                self.hand_on(delivery, status, now)
             return closed
 
-    def hand_on(self, delivery: Delivery, now: float) -> None:
-        """It has failed for good: the next destination of its FirstOf gets it, if there is one."""
+    def hand_on(self, delivery: Delivery, status: Status, now: float) -> None:
+        """It has ended so, and not all arrived: the next destination of its FirstOf gets it, if there is one."""
         if delivery.alternates:
             new = next_of(delivery, now)
-            self.tell(delivery.id, now, Status.FAILED, f"{new.destination} takes over")
+            self.tell(delivery.id, now, status, f"{new.destination} takes over")
             self.enqueue(new, now)
 
     def defer(self, delivery: Delivery, reason: Reason, due_at: float, sent: int, refused: int, now: float) -> bool:
@@ -385,17 +397,13 @@ class DeliveryQueue:
     def refused(self, delivery: Delivery, instance: Instance, error: SendError, now: float) -> None:
         """The destination refuses this instance for good."""
         with session(self._database):
-            schema.Refusal.insert(
-                delivery=delivery.id,
-                study_id=instance.study_id,
-                destination=delivery.destination,
-                digest=instance.digest,
-                instance_id=instance.id,
-                sop_instance_uid=instance.sop_instance_uid,
-                at=now,
-                code=error.code,
-                message=error.message,
-            ).execute()
+            schema.Refusal.insert(_refusal(delivery, instance, error, now)).execute()
+
+    def _name_unsent(self, delivery: Delivery, unsent: Sequence[Instance], error: SendError, now: float) -> None:
+        """These did not arrive. Without their fingerprints: nobody refused them, so another delivery may bring them."""
+        for some in chunked(unsent, NAMED_AT_ONCE):
+            named = [_refusal(delivery, each, error, now) | {"digest": b""} for each in some]
+            schema.Refusal.insert_many(named).execute()
 
     def remark(self, delivery_id: int, now: float, text: str) -> None:
         """Something to know about a delivery, whatever its state."""
@@ -449,6 +457,20 @@ def error_columns(error: SendError) -> dict[str, object]:
         "error_scope": error.scope,
         "error_code": error.code,
         "error_message": error.message,
+    }
+
+
+def _refusal(delivery: Delivery, instance: Instance, error: SendError, now: float) -> dict[str, object]:
+    return {
+        "delivery": delivery.id,
+        "study_id": instance.study_id,
+        "destination": delivery.destination,
+        "digest": instance.digest,
+        "instance_id": instance.id,
+        "sop_instance_uid": instance.sop_instance_uid,
+        "at": now,
+        "code": error.code,
+        "message": error.message,
     }
 
 
