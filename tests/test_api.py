@@ -671,6 +671,38 @@ def test_a_deleted_study_is_still_explained_from_what_was_stored(client: Client)
     assert (len(told["Stored"]), told["Now"]) == (1, [])
 
 
+SEG = "seg (process)"
+WITH_PROCESS = {"Name": "seg", "Match": {"Modality": "CT"}, "Process": {"Command": ["/opt/seg"]}, "Send": ["ARCHIVE"]}
+
+
+def test_the_process_of_a_deleted_rule_is_no_destination_any_more(client: Client, store: Store) -> None:
+    client.orthanc.receive("ct", tags={"Modality": "CT"})
+    client.post("/rules", WITH_PROCESS)
+    assert SEG in [each["Name"] for each in client.get("/destinations")]
+    assert SEG in [each["Name"] for each in client.get("/rules-destinations")]
+    failed = ended(store, Status.FAILED, destination=SEG).id
+    elsewhere = ended(store, Status.FAILED, "other").id
+    client.call("DELETE", "/rules/seg")
+    assert SEG not in [each["Name"] for each in client.get("/destinations")]
+    assert SEG not in [each["Name"] for each in client.get("/rules-destinations")]
+    assert client.call("POST", "/studies/ct/route", {"Destinations": [SEG]})[0] == 400
+    assert client.call("POST", f"/history/{failed}/resend", {})[0] == 409
+    assert client.call("POST", f"/history/{elsewhere}/resend", {"Destination": SEG})[0] == 400
+    assert client.call("POST", "/history-resend", {"Filter": {}, "Destination": SEG})[0] == 400
+    assert client.post("/history-resend", {"Filter": {"Destination": SEG}})["Count"] == 0
+    assert client.call("POST", f"/history/{failed}/resend", {"Destination": "ARCHIVE"})[0] == 200
+    client.post("/rules", WITH_PROCESS)
+    assert client.call("POST", "/studies/ct/route", {"Destinations": [SEG]})[0] == 200
+
+
+def test_a_rule_that_names_a_process_is_not_told_that_very_name(client: Client) -> None:
+    client.post("/rules", WITH_PROCESS)
+    status, told = client.call("POST", "/rules", {"Name": "other", "Match": {}, "Send": [SEG]})
+    assert status == 400
+    assert told["Problems"][0]["Message"].startswith(f'There is no destination "{SEG}".')
+    assert "Did you mean" not in told["Problems"][0]["Message"]
+
+
 # --- destinations ----------------------------------------------------------------------------------------------------
 
 

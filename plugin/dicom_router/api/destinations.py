@@ -59,7 +59,7 @@ class DestinationRoutes:
 
     def all(self, _call: Call) -> DestinationsAnswer:
         """In the order of the configuration."""
-        return DestinationsAnswer([self._answer(each) for each in self._services.destinations.values()])
+        return DestinationsAnswer([self._answer(each) for each in self._services.nameable().values()])
 
     def one(self, call: Call) -> DestinationAnswer:
         """By name."""

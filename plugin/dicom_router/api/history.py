@@ -26,6 +26,7 @@ from dicom_router.api.schemas import (
 )
 from dicom_router.api.services import Services
 from dicom_router.deliveries.delivery import FINAL, WAITING, Delivery, IllegalTransitionError, Status
+from dicom_router.destination import PROCESS_SUFFIX
 from dicom_router.dispatch.resend import Resend
 from dicom_router.problems import Problem, nearest
 from dicom_router.store.history import AttemptRow, Filter
@@ -156,6 +157,8 @@ class HistoryRoutes:
         if not _resendable(delivery, target):
             text = "only one that has ended is sent again; one that waits can be moved to another destination."
             raise HttpError(409, f"Delivery {delivery.id} is {delivery.status}: {text}")
+        if self._is_of_gone_rule(target or delivery.destination):
+            raise HttpError(409, f"The rule of {delivery.destination} is gone; its command is not run again.")
         made = self._resender().resend(delivery, target, body.instances, call.user)
         if made is None:
             raise HttpError(409, "The same is waiting to be sent already.")
@@ -179,7 +182,9 @@ class HistoryRoutes:
         made = 0
         for delivery_id in history.ids(_body_filter(body.filter)):
             delivery = history.get(delivery_id)
-            if delivery is not None and _resendable(delivery, target):
+            if delivery is None or self._is_of_gone_rule(target or delivery.destination):
+                continue
+            if _resendable(delivery, target):
                 made += self._resender().resend(delivery, target, None, call.user) is not None
         self._services.ring()
         return CountAnswer(count=made)
@@ -209,11 +214,14 @@ class HistoryRoutes:
         return Resend(store.queue, store.ledger, store.failover, self._services.clock)
 
     def _destination(self, name: str | None) -> str | None:
-        known = self._services.destinations
+        known = self._services.nameable()
         if name is not None and name not in known:
             problem = Problem("Destination", f'There is no destination "{name}".{nearest(name, known)}')
             raise HttpError(400, problem.message, [problem])
         return name
+
+    def _is_of_gone_rule(self, name: str) -> bool:
+        return name.endswith(PROCESS_SUFFIX) and name not in self._services.nameable()
 
     def _find(self, call: Call) -> Delivery:
         text = call.path["id"]

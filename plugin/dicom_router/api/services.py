@@ -10,7 +10,7 @@ from threading import RLock
 from dicom_router.api.http import HttpError
 from dicom_router.backfill import Backfill
 from dicom_router.config import Neighbours, RuleParser
-from dicom_router.destination import Destination, Kind
+from dicom_router.destination import Destination, Kind, process_name
 from dicom_router.dispatch.dispatcher import Dispatcher
 from dicom_router.orthanc_rest import OrthancRest
 from dicom_router.problems import Problem
@@ -119,6 +119,13 @@ class Services:
                 self.destinations[name] = destination
                 if self.engine is not None:
                     self.engine.dispatcher.add_destination(destination)
+
+    def nameable(self) -> dict[str, Destination]:
+        """The destinations that may be named: all but the processes of rules that are gone."""
+        living = {process_name(rule.name) for rule in self.shelf.all() if rule.process}
+        return {
+            name: each for name, each in self.destinations.items() if each.kind is not Kind.PROCESS or name in living
+        }
 
     def ring(self) -> None:
         """Something may be due."""

@@ -67,7 +67,7 @@ class StudyRoutes:
         routing = self._services.need_engine().routing
         if body.rules is not None and body.destinations is not None:
             raise HttpError(400, "Name rules or destinations, not both.")
-        _known("Destinations", body.destinations, list(self._services.destinations), "destination")
+        _known("Destinations", body.destinations, list(self._services.nameable()), "destination")
         _known("Rules", body.rules, [rule.name for rule in self._services.shelf.all()], "rule")
         try:
             if not exists(routing.rest, level, study_id):

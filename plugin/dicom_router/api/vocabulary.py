@@ -131,7 +131,7 @@ class VocabularyRoutes:
         """By their names in Orthanc's configuration."""
         known = self._services.neighbours
         named: dict[str, KnownDestinationAnswer] = {}
-        for name, destination in self._services.destinations.items():
+        for name, destination in self._services.nameable().items():
             named[name] = KnownDestinationAnswer(name=name, kind=destination.kind, configured=True)
         kinds = (
             (Kind.MODALITY, sorted(known.modalities)),

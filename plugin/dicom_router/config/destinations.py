@@ -143,7 +143,7 @@ class DestinationReader(Reader):
             self._server(Destination(name, name, kind=kinds[0]), DestinationSection(), path)
             return name in self.destinations
         every = {*names, *(each for kind in LISTS for each in self._entries(kind))}
-        every = {each for each in every if not each.endswith(PROCESS_SUFFIX)}
+        every = {each for each in every if not each.endswith(PROCESS_SUFFIX)}  # a rule cannot name a process
         problem = Problem(path, f'There is no destination "{name}".{nearest(name, every)}')
         if self.keeping and NAME.fullmatch(name):
             self.absences.append(problem)
