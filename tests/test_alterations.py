@@ -148,3 +148,20 @@ def test_tags_are_read_in_all_forms_of_orthanc() -> None:
     assert tag_path("ContentSequence[3].PersonName") == (0x0040A730, 0x0040A123)
     assert by_number("ContentSequence[*].0040,a123") == "0040,a730[*].0040,a123"
     assert by_number("0011-1001") == "0011,1001"
+
+
+@pytest.mark.parametrize("option", ["LocalAet", "MoveOriginator"])
+@pytest.mark.parametrize("of_destination", [False, True])
+def test_an_altered_copy_cannot_have_another_ae_title(option: str, *, of_destination: bool) -> None:
+    own = {"Modality": "ARCHIVE", **({option: "OTHERME"} if of_destination else {})}
+    send = {"To": "ARCHIVE", **({} if of_destination else {option: "OTHERME"})}
+    section = {"Destinations": {"ARCHIVE": own}, "Rules": [rule(Send=[{**send, "Transcode": JPEG_LS}])]}
+    _, found = parse(section, KNOWN)
+    assert [each.path for each in found] == ["Router.Rules[0].Send[0]"]
+    assert f"{option} of ARCHIVE cannot be had for altered copies" in found[0].message
+    assert not parse(section | {"Rules": [rule(Send=[send])]}, KNOWN)[1]
+
+
+def test_an_entry_of_send_cannot_be_switched_off() -> None:
+    assert "cannot be switched off" in problems(Send=[{"To": "ARCHIVE", "Enabled": False}])["Send[0].Enabled"]
+    assert not problems(Send=[{"To": "ARCHIVE", "Enabled": True}])

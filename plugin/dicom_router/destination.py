@@ -97,6 +97,12 @@ class Destination:
         return bool(self.aet) and instance.remote_aet == self.aet
 
     @property
+    def needs_job(self) -> bool:
+        """It is to be sent to in a way that Orthanc can be told of a job only; altered copies never go by one."""
+        differs = bool(self.local_aet or self.move_originator) or self.timeout is not None
+        return self.kind is Kind.MODALITY and self.alteration is None and differs
+
+    @property
     def whole(self) -> bool:
         """Nothing is sent but all instances of a delivery's study together: late ones make it all anew."""
         return self.kind is Kind.PROCESS or (self.kind is Kind.FOLDER and self.format.one_file)

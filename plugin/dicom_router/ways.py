@@ -44,7 +44,7 @@ class Ways:
     ) -> None:
         self._own = own = OwnJobs(job_ended)
         self._followed = followed = FollowedJobs(rest)
-        modality = ModalityTransport(rest)
+        modality = ModalityTransport(rest, own, followed)
         peers = PeerService(rest)
         dicom_web = DicomWebService(rest, dicom_web_root)
         known_peers = peers.directory(http_nodes(configuration.get("OrthancPeers"), configuration))

@@ -121,6 +121,7 @@ class RuleReader(DestinationReader):
             if send is not None and alteration is not None:
                 self._verifiable(send, alteration, f"{path}.Send[{index}]")
                 self._of_folders(send, f"{path}.Send[{index}]")
+                self._under_own_title(send, f"{path}.Send[{index}]")
 
     def _verifiable(self, send: Send, alteration: Alteration, path: str) -> None:
         """A lossy copy has another SOP Instance UID, and what is no image is sent as it is: nobody knows which."""
@@ -141,6 +142,15 @@ class RuleReader(DestinationReader):
             if Verify(str(send.options.get("Verify") or destination.verify)) is not Verify.ACCEPTED:
                 self.tell(path, f'Altered copies in the folder of {destination.name} cannot be looked for: "Accepted".')
 
+    def _under_own_title(self, send: Send, path: str) -> None:
+        """Orthanc takes no AE title for a file that it does not store, but for the modality's own."""
+        for destination in self._named(send):
+            if send.options.get("LocalAet", destination.local_aet):
+                instead = f"give {destination.target} a LocalAet in DicomModalities instead."
+                self.tell(path, f"LocalAet of {destination.name} cannot be had for altered copies: {instead}")
+            if send.options.get("MoveOriginator", destination.move_originator):
+                self.tell(path, f"MoveOriginator of {destination.name} cannot be had for altered copies.")
+
     def _named(self, send: Send) -> list[Destination]:
         """Its destinations, but for those whose entry cannot be read."""
         return [self.destinations[name] for name in send.members if name in self.destinations]
@@ -154,6 +164,9 @@ class RuleReader(DestinationReader):
         if shape.transcode is not None:
             self.problems += transcode_problems(shape.transcode, f"{path}.Transcode")
         self.unsupported_options(shape, path)
+        if shape.enabled is False:
+            text = "An entry of Send cannot be switched off. Leave it out, or switch off the rule or the destination."
+            self.tell(f"{path}.Enabled", text)
         if shape.schedule is not None:
             self.schedule(shape.schedule, f"{path}.Schedule")
         members = self._members(shape, path, names)

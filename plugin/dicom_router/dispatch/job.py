@@ -17,10 +17,11 @@ OF_ALL = {"JobCanceled", "JobPaused", "JobIncomplete"}
 
 @dataclass
 class Job:
-    """So many instances handed to Orthanc; without a lane, to the one try of an unproven destination."""
+    """So many instances handed to Orthanc; the one try of a destination needs no lane if no job."""
 
     count: int
     in_lane: bool = True
+    tried: bool = False  # the one try of an unproven destination, which a thread waits for
     id: str = ""  # empty until Orthanc has made the job
     accepted: int = 0
     submitted_at: float = 0.0  # epoch seconds

@@ -235,21 +235,32 @@ class Sender:
             active = self._of(name)
             ready = next((sending for sending in active if sending.has_work), None)
             if ready is not None:
-                self._try_one(ready)
+                self._try_one(ready, now)
             elif all(sending.verifying for sending in active):
                 self._claim(name, now)
 
-    def _try_one(self, sending: Sending) -> None:
+    def _try_one(self, sending: Sending, now: float) -> None:
         if sending.destination.whole:
             if not sending.chunks:
                 self.under_way.submit([(sending, sending.next_chunk(1))])
             return
-        if sending.pending[0].size > LARGEST_TRY or self._outside.rest.holds_interpreter:
-            # Then it must be a job, one at a time: those that are not proven share a single lane.
-            if not any(len(chunk.instances) == 1 for each in self.active for chunk in each.chunks):
-                self.under_way.submit([(sending, [sending.pending.popleft()])])
-            return
-        self.under_way.try_one(sending)
+        by_job = sending.destination.needs_job
+        large = sending.pending[0].size > LARGEST_TRY or self._outside.rest.holds_interpreter
+        if (by_job or large) and self._tries_by_job(now):
+            return  # one at a time: those that are not proven share a single lane
+        if large and not by_job:
+            self.under_way.submit([(sending, [sending.pending.popleft()])])
+        else:
+            self.under_way.try_one(sending)
+
+    def _tries_by_job(self, now: float) -> bool:
+        """A destination that is not proven is being tried in a lane."""
+        return any(
+            chunk.job.in_lane and chunk.job.count == 1
+            for each in self.active
+            if not each.destination.whole and not self._health.breaker(each.destination.name).proven(now)
+            for chunk in each.chunks
+        )
 
     # Processes, which take none of Orthanc's jobs
 

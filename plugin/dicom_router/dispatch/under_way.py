@@ -73,7 +73,7 @@ class UnderWay:
 
     @property
     def _submitting(self) -> bool:
-        return any(chunk.job.in_lane and not chunk.job.id for sending in self._active for chunk in sending.chunks)
+        return any(not chunk.job.tried and not chunk.job.id for sending in self._active for chunk in sending.chunks)
 
     def _submitted(self, sending: Sending, chunk: Chunk, job_id: str) -> None:
         self._ledger.submitted(chunk.ledger_id, chunk.share.text(job_id))
@@ -102,9 +102,9 @@ class UnderWay:
         return [(each, chunk) for each in self._active for chunk in each.chunks if chunk.job is job]
 
     def try_one(self, sending: Sending) -> None:
-        """Send one instance on a way that takes no lane, to find out whether the destination works."""
+        """Send one instance, without a lane where that can be, to find out whether the destination works."""
         instance = sending.pending.popleft()
-        ((_, chunk),) = self._open(Job(1, in_lane=False), [(sending, [instance])])
+        ((_, chunk),) = self._open(Job(1, in_lane=sending.destination.needs_job, tried=True), [(sending, [instance])])
         self._health.breaker(sending.destination.name).trying = True
         self._workers.start_asking(
             partial(self._transport.try_one, sending.destination, instance), partial(self._tried, sending, chunk)

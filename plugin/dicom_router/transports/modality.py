@@ -22,6 +22,8 @@ from dicom_router.deliveries.outcome import (
 )
 from dicom_router.destination import Destination
 from dicom_router.orthanc_rest import OrthancError, OrthancRest, OrthancUnreachableError
+from dicom_router.transports.followed_jobs import FollowedJobs
+from dicom_router.transports.own_jobs import OwnJobs
 from dicom_router.transports.rejection import why_rejected
 from dicom_router.transports.series_uids import series_of
 from dicom_router.transports.transport import JobReport, JobState, Wait
@@ -41,8 +43,10 @@ CHUNK_LIMIT = 100
 class ModalityTransport:
     """Sends through `/modalities/{name}`."""
 
-    def __init__(self, rest: OrthancRest) -> None:
+    def __init__(self, rest: OrthancRest, own: OwnJobs, followed: FollowedJobs) -> None:
         self._rest = rest
+        self._own = own
+        self._followed = followed
 
     def submit(self, destination: Destination, instances: Sequence[Instance]) -> str:
         """Raises OrthancError: `not_found` for an unknown modality, or an instance that is gone."""
@@ -50,11 +54,8 @@ class ModalityTransport:
             "Resources": [instance.id for instance in instances],
             "Asynchronous": True,
             "Permissive": False,
+            **_association(destination),
         }
-        if destination.timeout is not None:
-            body["Timeout"] = max(1, math.ceil(destination.timeout))
-        if destination.local_aet:
-            body["LocalAet"] = destination.local_aet
         if destination.move_originator:
             body |= {"MoveOriginatorAet": destination.move_originator, "MoveOriginatorID": 1}
         return str(self._rest.post(f"{_path(destination)}/store", body)["ID"])
@@ -88,11 +89,27 @@ class ModalityTransport:
             return  # it has ended already, or Orthanc itself ends
 
     def try_one(self, destination: Destination, instance: Instance) -> SendError | None:
+        if destination.needs_job:
+            return self._by_job(destination, instance)
         try:
             file = self._rest.get_bytes(f"/instances/{instance.id}/file")
         except OrthancError as problem:
             return _error(problem)
         return self.send_file(destination, file)
+
+    def _by_job(self, destination: Destination, instance: Instance) -> SendError | None:
+        """`store-straight` takes nothing but the file: only a job can be told LocalAet, MoveOriginator and Timeout."""
+        try:
+            job_id = self.submit(destination, [instance])
+        except OrthancError as problem:
+            return _error(problem)
+        told = self._followed.follow(job_id, self._own.bystander(instance), lambda _: None)
+        if told is JobState.SUCCESS:
+            return None
+        if isinstance(told, JobState):
+            return SendError.passing("JobGone", "Orthanc no longer knows the job that sent the instance.")
+        error = read_job(told, 1).error
+        return self._explain(destination, error) if error else None
 
     def send_file(self, destination: Destination, file: bytes) -> SendError | None:
         try:
@@ -103,8 +120,15 @@ class ModalityTransport:
         return None
 
     def probe(self, destination: Destination) -> SendError | None:
+        seconds = min(PROBE_TIMEOUT, _seconds(destination) or PROBE_TIMEOUT)
+        path = f"{_path(destination)}/echo"
+        body: dict[str, Any] = {"Timeout": seconds}
         try:
-            self._rest.post(f"{_path(destination)}/echo", {"Timeout": PROBE_TIMEOUT}, timeout=4.0 * PROBE_TIMEOUT)
+            if destination.local_aet:  # which only the echo to an address can be told
+                entry = self._rest.get("/modalities?expand").get(destination.target)
+                if entry:
+                    path, body = "/tools/dicom-echo", {**entry, "LocalAet": destination.local_aet, **body}
+            self._rest.post(path, body, timeout=4.0 * PROBE_TIMEOUT)
         except OrthancError as problem:
             return self._explain(destination, _error(problem))
         return None
@@ -139,9 +163,7 @@ class ModalityTransport:
         ]
 
     def _query(self, destination: Destination, query: dict[str, str]) -> set[str]:
-        body: dict[str, Any] = {"Level": "Instance", "Query": query}
-        if destination.timeout is not None:
-            body["Timeout"] = max(1, math.ceil(destination.timeout))
+        body = {"Level": "Instance", "Query": query, **_association(destination)}
         made = self._rest.post(f"{_path(destination)}/query", body, timeout=STRAIGHT_TIMEOUT)
         try:
             answers = self._rest.get(f"/queries/{made['ID']}/answers?expand&simplify")
@@ -211,9 +233,21 @@ def _payload_status(payload: dict[str, Any] | None) -> int | None:
 def _commitment(destination: Destination, instances: Sequence[Instance]) -> dict[str, Any]:
     """What is asked for; of copies Orthanc has nothing, so they are named."""
     if destination.alteration is None:
-        return {"Resources": [instance.id for instance in instances]}
+        return {"Resources": [instance.id for instance in instances], **_association(destination)}
     named = [{"SOPClassUID": each.sop_class_uid, "SOPInstanceUID": each.sop_instance_uid} for each in instances]
-    return {"DicomInstances": named}
+    return {"DicomInstances": named, **_association(destination)}
+
+
+def _association(destination: Destination) -> dict[str, Any]:
+    """What Orthanc is told about the association; a route ignores what it does not know."""
+    seconds = _seconds(destination)
+    told: dict[str, Any] = {} if seconds is None else {"Timeout": seconds}
+    return told | ({"LocalAet": destination.local_aet} if destination.local_aet else {})
+
+
+def _seconds(destination: Destination) -> int | None:
+    """Its Timeout, of which Orthanc takes whole seconds."""
+    return None if destination.timeout is None else max(1, math.ceil(destination.timeout))
 
 
 def _question_failed(code: str, what: str, problem: OrthancError) -> SendError:

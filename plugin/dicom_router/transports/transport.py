@@ -53,7 +53,10 @@ class Transport(Jobs, Protocol):
         """Start sending, in this order; answers the job's ID. Raises orthanc_rest.OrthancError."""
 
     def try_one(self, destination: Destination, instance: Instance) -> SendError | None:
-        """Send one instance without taking one of Orthanc's jobs; None when it was accepted. Blocks."""
+        """Send one instance; None when it was accepted. Blocks.
+
+        Takes none of Orthanc's jobs where that can be (`Destination.needs_job`).
+        """
 
     def send_file(self, destination: Destination, file: bytes) -> SendError | None:
         """Send a DICOM file that is not stored in Orthanc; None when it was accepted. Blocks."""
