@@ -9,8 +9,9 @@ from typing import Any, cast
 
 import pytest
 
-from builders import BUSY, NOT_UNDERSTOOD, STRANGER, destination, enqueued, found, subject
+from builders import BROKEN, BUSY, NOT_UNDERSTOOD, STRANGER, destination, enqueued, found, subject
 from conftest import OpenStore
+from dicom_router import verification
 from dicom_router.deliveries.alternates import Alternates
 from dicom_router.deliveries.delivery import Delivery, Priority, Reason, Status
 from dicom_router.deliveries.outcome import SendError
@@ -871,6 +872,63 @@ def test_destinations_that_never_tell_what_they_have_keep_no_other_waiting_for_i
         assert not silent.acquire(blocking=False)
     finally:
         ended.set()
+
+
+def test_a_counted_delivery_of_which_nothing_was_kept_fails_and_says_so(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verification, "LOOK_AGAIN_AFTER", ())
+    world.destinations["A"] = destination("A", retry=QUICK, verify=Verify.COUNTED)
+    world.transport.peer("A").keeps = False
+    world.study("s", 2)
+    world.start()
+    delivery = world.send("s")
+    world.becomes(delivery, Status.FAILED)
+    told = found(world.store, delivery)
+    assert (told.instances_sent, told.instances_refused, told.error_code) == (0, 2, "NotKept")
+
+
+@pytest.mark.parametrize("error", [BUSY, BROKEN])
+def test_an_instance_that_fails_each_time_is_named_when_it_is_given_up(world: World, error: SendError) -> None:
+    sent = world.study("s", 5)
+    world.patience["s"] = 1e5
+    world.transport.peer("A").fails = {sent[2]: error}
+    world.start()
+    delivery = world.send("s")
+    world.becomes(delivery, Status.RETRYING)
+    world.wait(lambda: len(world.stored("A")) == 4, "the others")
+    world.later += 2e5
+    world.running.ring()
+    world.becomes(delivery, Status.FAILED)
+    assert [(row.instance_id, row.code) for row in world.store.history.refusals(delivery)] == [(sent[2], error.code)]
+    assert found(world.store, delivery).instances_refused == 0
+    world.transport.peer("A").fails = {}
+    world.later += 60  # it may be held, and is probed
+    again = world.send("s")  # it was not refused for good
+    world.becomes(again, Status.COMPLETED)
+    assert sorted(world.stored("A")) == sorted(sent)
+
+
+def test_what_failed_and_then_arrived_is_named_no_more(world: World) -> None:
+    sent = world.study("s", 5)
+    world.transport.peer("A").fails = {sent[2]: BUSY}
+    world.start()
+    delivery = world.send("s")
+    world.wait(lambda: bool(world.store.history.refusals(delivery)), "it is named")
+    world.transport.peer("A").fails = {}
+    world.becomes(delivery, Status.COMPLETED)
+    assert world.store.history.refusals(delivery) == []
+
+
+def test_destinations_that_must_be_tried_by_a_job_share_one_lane(world: World) -> None:
+    world.destinations = {name: destination(name, retry=QUICK, local_aet="OTHERME") for name in ("A", "B", "C")}
+    for name in world.destinations:
+        world.transport.peer(name).patience = 0.05
+    world.study("s")
+    world.start()
+    for delivery in [world.send("s", name) for name in world.destinations]:
+        world.becomes(delivery, Status.COMPLETED)
+    assert world.transport.most_tries_at_once == 1
 
 
 def test_one_that_is_being_verified_keeps_none_back_of_a_destination_that_is_not_proven(world: World) -> None:

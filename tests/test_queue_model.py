@@ -190,7 +190,8 @@ class QueueMachine(RuleBasedStateMachine):
         if each.cancel:
             self.ended(each, each.owner, Status.CANCELED)
         elif retry_at is None:
-            self.ended(each, each.owner, Status.WARNING if sent else Status.FAILED)
+            refused = bool(sent) and error is NOT_UNDERSTOOD
+            self.ended(each, each.owner, Status.WARNING if refused else Status.FAILED)
         else:
             each.become(Status.RETRYING)
             each.due, each.awake = retry_at, retry_at <= self.now

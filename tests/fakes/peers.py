@@ -2,6 +2,7 @@
 """A transport to peers that behave as a test says: they accept, refuse, abort, hang or are dead."""
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -21,6 +22,9 @@ class Peer:
 
     alive: bool = True
     refused: set[str] = field(default_factory=set)  # answered with 0xC000
+    fails: dict[str, SendError] = field(default_factory=dict)  # each time, with this
+    keeps: bool = True  # what it accepts
+    patience: float = 0.0  # seconds that a try takes
     aborts: int = 0  # so many associations are aborted before their first instance
     knows_us_for: int | None = None  # instances, then it turns away whoever calls so
     hangs_after: int | None = None  # instances of each job that it accepts before it goes silent
@@ -46,6 +50,8 @@ class FakeTransport:
         self.peers: dict[str, Peer] = {}
         self.jobs: dict[str, Job] = {}
         self.most_at_once = 0
+        self.most_tries_at_once = 0
+        self._tries = 0
         self.job_ended: Callable[[str, JobState], None] | None = None  # Orthanc's change callback
         self.gone: set[str] = set()  # instances that Orthanc has no longer
         self.deaf = False  # Orthanc does not answer calls about jobs any more
@@ -110,6 +116,11 @@ class FakeTransport:
 
     def try_one(self, destination: Destination, instance: Instance) -> SendError | None:
         with self._lock:
+            self._tries += 1
+            self.most_tries_at_once = max(self.most_tries_at_once, self._tries)
+        time.sleep(self.peer(destination.name).patience)
+        with self._lock:
+            self._tries -= 1
             job = Job(self.peer(destination.name), [instance])
             self._work(job)
             return job.error
@@ -120,7 +131,8 @@ class FakeTransport:
     def find(
         self, destination: Destination, instances: Sequence[Instance], wait: Callable[[float], bool]
     ) -> set[str] | SendError:
-        stored = set(self.peer(destination.name).stored)
+        peer = self.peer(destination.name)
+        stored = set(peer.stored) if peer.keeps else set()
         return {each.sop_instance_uid for each in instances if each.id in stored}
 
     commit = find
@@ -144,6 +156,8 @@ class FakeTransport:
                 job.state, job.error = JobState.FAILURE, BROKEN
             elif job.instances[job.accepted].id in peer.refused:
                 job.state, job.error = JobState.FAILURE, NOT_UNDERSTOOD
+            elif job.instances[job.accepted].id in peer.fails:
+                job.state, job.error = JobState.FAILURE, peer.fails[job.instances[job.accepted].id]
             else:
                 peer.stored.append(job.instances[job.accepted].id)
                 job.accepted += 1

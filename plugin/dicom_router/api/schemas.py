@@ -127,7 +127,7 @@ class TimelineAnswer(Schema):
 
 
 class RefusedAnswer(Schema):
-    """An instance that the destination refuses for good."""
+    """An instance that the destination refuses: for good, or each time so far."""
 
     instance_id: str = Field(alias="InstanceID")
     sop_instance_uid: str = Field(alias="SOPInstanceUID")

@@ -82,6 +82,7 @@ class Closing:
         for study_id in {instance.study_id for instance in missing}:
             self._ledger.remove(study_id, name, [instance.digest for instance in missing])
         if not sending.missing(missing):
+            sending.error = not_kept()
             for instance in missing:
                 self._queue.refused(sending.delivery, instance, not_kept(), self._outside.clock())
 
@@ -91,6 +92,8 @@ class Closing:
         delivery, result = sending.delivery, sending.result()
         if result is None and sending.error and sending.refused and not sending.sent:
             result = replace(sending.error, error_class=ErrorClass.PERMANENT)  # nothing arrived, and nothing will
+        if not isinstance(result, Reason) and (sending.in_trouble or delivery.attempts > 1):
+            self._name_troubled(sending, now)
         if result is None:
             kept = self._queue.succeed(delivery, sending.sent, sending.refused, sending.destination.verify, now)
         elif isinstance(result, Reason):
@@ -106,6 +109,12 @@ class Closing:
             sending.destination.name, ending, max(0.0, now - sending.began), sending.arrived, sending.arrived_bytes
         )
         self._outside.closed()
+
+    def _name_troubled(self, sending: Sending, now: float) -> None:
+        """History tells of what fails each time how it failed last; when it will be given up, nobody knows yet."""
+        left = sending.left
+        if left or sending.result() is None:
+            self._queue.in_trouble(sending.delivery, list(sending.in_trouble.values()), left, now)
 
     def _retry_at(self, sending: Sending, error: SendError, now: float) -> float | None:
         if error.permanent:

@@ -44,6 +44,7 @@ class Sending:
     chunks: list[Chunk] = field(default_factory=list)
     chunk_size: int = 0  # once the first is taken
     set_aside: list[tuple[Instance, SendError]] = field(default_factory=list)
+    in_trouble: dict[str, tuple[Instance, SendError]] = field(default_factory=dict)  # by ID; not refused for good
     sent: int = 0
     refused: int = 0
     second_round: bool = False
@@ -190,6 +191,8 @@ class Sending:
         self.sent += len(instances)
         self.arrived += len(instances)
         self.arrived_bytes += sum(instance.size for instance in instances)
+        for instance in instances:
+            self.in_trouble.pop(instance.id, None)
 
     def _blame(self, rest: list[Instance], error: SendError) -> Instance | None:
         if not rest:
@@ -203,8 +206,10 @@ class Sending:
         if error.permanent or (error.code in RETRY_ONCE and self.second_round):
             self.refused += 1
             self.strikes = 0
+            self.in_trouble.pop(suspect.id, None)
             return suspect
         self.set_aside.append((suspect, error))
+        self.in_trouble[suspect.id] = (suspect, error)
         if error.code in RETRY_ONCE:
             self.strikes = 0  # it is refused in the second round, and must not hold back the rest
         if self.strikes >= STRIKES:
@@ -218,6 +223,11 @@ class Sending:
         self.second_round = True
         self.pending.extend(instance for instance, _ in self.set_aside)
         self.set_aside.clear()
+
+    @property
+    def left(self) -> set[str]:
+        """The IDs of the instances that are still to be sent."""
+        return {instance.id for instance in self.pending} | {instance.id for instance, _ in self.set_aside}
 
     def result(self) -> SendError | Reason | None:
         """How the attempt ended: None when all has been accepted or refused for good."""

@@ -401,9 +401,26 @@ class DeliveryQueue:
 
     def _name_unsent(self, delivery: Delivery, unsent: Sequence[Instance], error: SendError, now: float) -> None:
         """These did not arrive. Without their fingerprints: nobody refused them, so another delivery may bring them."""
-        for some in chunked(unsent, NAMED_AT_ONCE):
-            named = [_refusal(delivery, each, error, now) | {"digest": b""} for each in some]
-            schema.Refusal.insert_many(named).execute()
+        table = schema.Refusal
+        named = {row.instance_id for row in table.select(table.instance_id).where(table.delivery == delivery.id)}
+        for some in chunked([each for each in unsent if each.id not in named], NAMED_AT_ONCE):
+            table.insert_many(_refusal(delivery, each, error, now) | {"digest": b""} for each in some).execute()
+
+    def in_trouble(
+        self, delivery: Delivery, troubled: Sequence[tuple[Instance, SendError]], left: Collection[str], now: float
+    ) -> None:
+        """These failed, and are tried again; of those named before, the ones that are not `left` have arrived.
+
+        They are named like what is refused for good, but without their fingerprint: so they stay to be sent.
+        """
+        table, told = schema.Refusal, {instance.id for instance, _ in troubled}
+        with transaction(self._database):
+            named = table.select(table.id, table.instance_id).where(table.delivery == delivery.id, table.digest == b"")
+            outdated = [row.id for row in named if row.instance_id not in left or row.instance_id in told]
+            for each in outdated:
+                table.delete().where(table.id == each).execute()
+            for instance, error in troubled:
+                table.insert(_refusal(delivery, instance, error, now) | {"digest": b""}).execute()
 
     def remark(self, delivery_id: int, now: float, text: str) -> None:
         """Something to know about a delivery, whatever its state."""
