@@ -79,6 +79,16 @@ def test_a_window_that_opens_earlier_than_planned_is_planned_anew(store: Store) 
     assert claim_all(store, now=NOW + HOUR) == ["late", "sooner"]
 
 
+def test_a_window_that_opens_earlier_brings_the_failover_forward_as_well(store: Store) -> None:
+    alternates = Alternates(("SECOND",), 600.0).to_text()
+    due = {"due_at": NOW + 9 * HOUR, "reason": Reason.WINDOW}
+    waiting = enqueued(store, alternates=alternates, failover_at=NOW + 9 * HOUR + 600, **due)
+    plain = enqueued(store, "plain", **due)
+    assert store.queue.plan_earlier(ARCHIVE, NOW + HOUR, []) == 2
+    assert found(store, waiting).failover_at == NOW + HOUR + 600
+    assert found(store, plain).failover_at is None
+
+
 def test_what_waits_already_fails_over_when_a_later_one_would(store: Store) -> None:
     waiting = enqueued(store)
     alternates = Alternates(("SECOND",), 600.0).to_text()

@@ -581,3 +581,9 @@ def test_one_of_in_turn_keeps_a_study_where_another_rule_sends_it_too(world: Wor
         if "turns" in found(world.store, each).options
     }
     assert marked == {found(world.store, chosen[0]).destination}
+
+
+@pytest.mark.parametrize("wait", [{"Delay": "2h"}, {"Schedule": "14:00-15:00"}])
+def test_after_counts_from_when_the_delivery_is_due(world: World, wait: Mapping[str, object]) -> None:
+    delivery = world.configure(FAILOVER | wait).sends()["ARCHIVE"]
+    assert (delivery.due_at, delivery.failover_at) == (world.now + 2 * HOUR, world.now + 2 * HOUR + 600)

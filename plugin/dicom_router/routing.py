@@ -337,7 +337,7 @@ class Routing:
         new = self._new(sending, destination, sendable if renew else unsent, priority, renew=renew)
         new = replace(new, content=content_mark(sendable))
         if alternates is not None:
-            failover_at = self._clock() + alternates.after
+            failover_at = new.due_at + alternates.after
             new = replace(new, alternates=alternates.to_text(), failover_at=failover_at)
         plan = Plan(sending, new)
         others = planned.setdefault(name, {})

@@ -391,7 +391,7 @@ class DeliveryQueue:
                 ROW.due_at > opens,
                 ROW.rule.not_in(list(delayed)),
             )
-            earlier = ROW.update(due_at=opens)
+            earlier = ROW.update(due_at=opens, failover_at=ROW.failover_at - (ROW.due_at - opens))
             return int(earlier.where(ROW.id.in_(free_rows(waits, self._database))).execute())
 
     def refused(self, delivery: Delivery, instance: Instance, error: SendError, now: float) -> None:
