@@ -166,19 +166,12 @@ class FakeOrthanc:
             return self._changes(url.query)
         if parts[0] == "studies" and len(parts) == 2:
             return self._study(parts[1])
-        if parts[0] == "patients" and len(parts) == 2:
-            if not any(f"patient-of-{study}" == parts[1] for study in self.study_tags):
-                raise missing(path)
-            return {"ID": parts[1], "Type": "Patient"}
         if parts[0] == "series" and len(parts) == 2:
             return self._series(parts[1])
         if parts[0] == "patients" and len(parts) == 2:
-            if parts[1] not in {f"patient-of-{each.study}" for each in self.instances.values()}:
-                raise missing(path)
-            return {"ID": parts[1]}
+            return self._patient(parts[1])
         if parts[0] == "studies" and parts[2:] == ["metadata"] and url.query == "expand":
-            self._study(parts[1])
-            return {"LastUpdate": "20261122T033055", **self.study_metadata.get(parts[1], {})}
+            return self._metadata(parts[1])
         if parts[0] == "instances" and parts[2:] == ["tags"] and url.query == "short":
             if parts[1] not in self.instances:
                 raise missing(path)
@@ -270,6 +263,15 @@ class FakeOrthanc:
             "Series": sorted({each.series for each in self.instances.values() if each.study == study}),
             "Type": "Study",
         }
+
+    def _metadata(self, study: str) -> Json:
+        self._study(study)
+        return {"LastUpdate": "20261122T033055", **self.study_metadata.get(study, {})}
+
+    def _patient(self, patient: str) -> Json:
+        if patient not in {f"patient-of-{each.study}" for each in self.instances.values()}:
+            raise missing(f"/patients/{patient}")
+        return {"ID": patient}
 
     def _series(self, series: str) -> Json:
         inside = [each for each in self.instances.values() if each.series == series]

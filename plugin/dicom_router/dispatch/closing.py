@@ -112,7 +112,7 @@ class Closing:
 
     def _name_troubled(self, sending: Sending, now: float) -> None:
         """History tells of what fails each time how it failed last; when it will be given up, nobody knows yet."""
-        left = sending.left
+        left = {instance.id for instance in sending.left}
         if left or sending.result() is None:
             self._queue.in_trouble(sending.delivery, list(sending.in_trouble.values()), left, now)
 

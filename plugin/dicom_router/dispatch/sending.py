@@ -224,11 +224,6 @@ class Sending:
         self.pending.extend(instance for instance, _ in self.set_aside)
         self.set_aside.clear()
 
-    @property
-    def left(self) -> set[str]:
-        """The IDs of the instances that are still to be sent."""
-        return {instance.id for instance in self.pending} | {instance.id for instance, _ in self.set_aside}
-
     def result(self) -> SendError | Reason | None:
         """How the attempt ended: None when all has been accepted or refused for good."""
         if self.ending is not None:
