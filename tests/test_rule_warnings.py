@@ -188,6 +188,40 @@ def test_schedules_that_never_meet_are_warned_of() -> None:
     assert warned(day | {"Schedule": "06:00-08:00"}) == []
 
 
+LEAP_DAY = {"Cron": "0 0 29 2 *", "For": "1h"}
+
+
+@pytest.mark.parametrize(
+    ("rule", "destination"),
+    [
+        (LEAP_DAY, "00:00-12:00"),
+        ({"Cron": "0 0 1 1 *", "For": "1h"}, "Sun 00:00-12:00"),
+        ("Sun 00:00-12:00", {"Cron": "@yearly", "For": "1h"}),
+        ({"Cron": "0 0 * * 5#5", "For": "1h"}, {"Cron": "0 0 29 2 *", "For": "1h"}),
+        # So many windows before the weekend that the search does not come to its end.
+        ({"Cron": "1-59/2 * * * *", "For": "1m"}, "Mon-Thu m2 < 1, Fri 00:00-24:00"),
+    ],
+    ids=json.dumps,
+)
+def test_schedules_that_meet_some_day_are_not_said_never_to(rule: object, destination: object) -> None:
+    assert warned({"Send": [{"To": "ARCHIVE", "Schedule": destination}], "Schedule": rule}) == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "destination"),
+    [
+        (LEAP_DAY, "08:00-12:00"),
+        ({"Cron": "0 3 1 * *", "For": "2h"}, "08:00-12:00"),
+        ({"Cron": "0 9 * 7 1-5", "For": "1h"}, "Sat,Sun 00:00-24:00"),
+        ({"Cron": "@monthly", "For": "1h"}, "Mon-Fri 08:00-12:00"),
+    ],
+    ids=json.dumps,
+)
+def test_schedules_that_meet_on_no_day_are_warned_of(rule: object, destination: object) -> None:
+    (told,) = warned({"Send": [{"To": "ARCHIVE", "Schedule": destination}], "Schedule": rule})
+    assert told.endswith("are never open at the same time.")
+
+
 def test_choosing_instances_by_a_tag_that_is_read_from_a_sample_is_warned_of() -> None:
     chosen = {"Instances": {"ImageType": "ORIGINAL", "InstanceNumber": 1, "PatientAge": "045Y"}}
     (told,) = warned(chosen)

@@ -76,6 +76,13 @@ def both(first: Schedule, second: Schedule) -> Schedule:
     return first if isinstance(second, Always) else Both(first, second)
 
 
+def never_opens(schedule: Schedule, at: datetime) -> bool:
+    """Two schedules surely never meet from `at` on: they would not if each cron expression ticked every week either."""
+    if not isinstance(schedule, Both):
+        return False
+    return Both(_every_week(schedule.first), _every_week(schedule.second)).search(at).beyond
+
+
 # --- kinds of schedules ----------------------------------------------------------------------------------------------
 
 
@@ -191,6 +198,14 @@ class Cron:
 
 
 @dataclass(frozen=True, slots=True)
+class Meeting:
+    """When two schedules are open at once; `beyond`: the search went past the horizon without finding it."""
+
+    at: datetime | None = None
+    beyond: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Both:
     """Open when two schedules are."""
 
@@ -207,22 +222,45 @@ class Both:
         return self.first.is_open(at) and self.second.is_open(at)
 
     def next_open(self, at: datetime) -> datetime | None:
-        """Each in turn leaps to its next window until they meet; None when they do not within the horizon."""
+        """See `search`; None when they do not meet within the horizon."""
+        return self.search(at).at
+
+    def search(self, at: datetime) -> Meeting:
+        """Each in turn leaps to its next window until they meet, up to the horizon or for as many leaps as allowed."""
         end, candidate = at.astimezone(UTC) + self.horizon, at
         for _step in range(_MOST_STEPS):
             opens = self.first.next_open(candidate)
             found = None if opens is None else self.second.next_open(opens)
-            if found is None or opens is None or found.astimezone(UTC) > end:
-                return None
+            if found is None or opens is None:
+                return Meeting()
+            if found.astimezone(UTC) > end:
+                return Meeting(beyond=True)
             if found.astimezone(UTC) == opens.astimezone(UTC):
-                return found
+                return Meeting(found)
             candidate = found
-        return None
+        return Meeting()
 
     def closes(self, at: datetime) -> datetime | None:
         """The earlier end."""
         ends = [end for end in (self.first.closes(at), self.second.closes(at)) if end is not None]
         return min(ends, key=lambda end: end.astimezone(UTC), default=None)
+
+
+def _every_week(schedule: Schedule) -> Schedule:
+    """A cron expression without what makes some weeks differ from others: it ticks then too, and more often."""
+    if isinstance(schedule, Both):
+        return Both(_every_week(schedule.first), _every_week(schedule.second))
+    if not isinstance(schedule, Cron):
+        return schedule
+    fields = schedule.expression.split()
+    if len(fields) == 1:  # a name: all but one tick at midnight
+        expression = "0 * * * *" if fields[0].lower() == "@hourly" else "0 0 * * *"
+    else:
+        minute, hour, day, _month, weekdays = fields
+        # With a day of the month, either of the two is enough; "5#1" and "L5" are a Friday of some weeks.
+        weekly = day == "*" and not re.search("[#lL]", weekdays)
+        expression = f"{minute} {hour} * * {weekdays if weekly else '*'}"
+    return Cron(expression, schedule.lasts, schedule.horizon)
 
 
 # --- wall clock ------------------------------------------------------------------------------------------------------

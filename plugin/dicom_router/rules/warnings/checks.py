@@ -13,7 +13,7 @@ from dicom_router.problems import Problem
 from dicom_router.rules.index import is_indexed
 from dicom_router.rules.match import Match
 from dicom_router.rules.rule import Choice, Rule, Send
-from dicom_router.rules.schedule import both
+from dicom_router.rules.schedule import both, never_opens
 from dicom_router.rules.warnings.holdable import unholdable
 from dicom_router.rules.warnings.literals import (
     Case,
@@ -178,7 +178,7 @@ def _of_destination(
         yield Problem(path, f"What came from {name} (AE title {destination.aet}) is not sent back there.")
     schedule = both(destination.schedule, rule.schedule) if rule.schedule else destination.schedule
     priority = send.options.get("Priority") or rule.priority or destination.priority
-    if priority != Priority.URGENT and schedule.next_open(around.now) is None:
+    if priority != Priority.URGENT and never_opens(schedule, around.now):
         yield Problem(path, f"The schedules of the rule and of {name} are never open at the same time.")
     if rule.delete_after_send and destination.verify is Verify.ACCEPTED:
         message = (
