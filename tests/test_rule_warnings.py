@@ -65,6 +65,13 @@ CONTRADICTIONS: list[dict[str, Any]] = [
     {"Modality": {"In": ["CT", "MR"], "Of": "All"}, "None": [{"Modality": "CT"}, {"Modality": "MR"}]},
     {"AccessionNumber": {"StartsWith": "A"}, "All": [{"AccessionNumber": {"StartsWith": "B"}}]},
     {"AccessionNumber": "X1", "All": [{"AccessionNumber": {"Regex": "^Y"}}]},
+    {"PatientAgeYears": {"Lt": 18, "Gt": 65}},
+    {"PatientAgeYears": {"Lt": 18, "Ge": 18}},
+    {"None": [{}]},
+    {"None": [{"All": []}], "Modality": "CT"},
+    {"InstancesCount": {"Lt": 0}},
+    {"SeriesCount": {"Between": [-5, -1]}},
+    {"PatientAgeYears": {"Le": -1}},
 ]
 
 NO_CONTRADICTIONS: list[dict[str, Any]] = [
@@ -81,6 +88,12 @@ NO_CONTRADICTIONS: list[dict[str, Any]] = [
     {"PatientName": {"Equals": "DOE^JOHN"}, "All": [{"PatientName": {"Equals": "DOE^JOHN^^"}}]},
     {"Any": [{"Modality": {"Equals": "CT", "NotEquals": "CT"}}, {"Modality": "MR"}]},
     {"RemoteIP": {"Equals": "10.0.0.0/8", "NotEquals": "10.1.0.0/16"}},
+    {"PatientAgeYears": {"Ge": 18, "Le": 18}},
+    {"InstancesCount": {"Ge": 0}},
+    {"InstancesCount": {"NotEquals": -1}},
+    {"InstancesCount": {"Between": [-1, 1]}},
+    {"None": [{"None": [{}]}]},
+    {"All": [{}]},
 ]
 
 
@@ -92,6 +105,50 @@ def test_a_match_that_can_never_hold_is_warned_of(match: dict[str, Any]) -> None
 @pytest.mark.parametrize("match", NO_CONTRADICTIONS, ids=json.dumps)
 def test_a_match_that_can_hold_is_not_called_a_contradiction(match: dict[str, Any]) -> None:
     assert not any("never matches" in each for each in warned({"Match": match}))
+
+
+CT_CLASS, MR_CLASS = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4"
+ONE_INSTANCE: list[dict[str, Any]] = [
+    {"SOPClassUID": CT_CLASS, "All": [{"SOPClassUID": MR_CLASS}]},
+    {"All": [{"Any": [{"SOPClassUID": CT_CLASS}]}, {"Any": [{"SOPClassUID": MR_CLASS}]}]},
+    {"Modality": "CT", "All": [{"0008,0060": "MR"}]},
+    {"Rows": {"Gt": 512, "Lt": 512}},
+    {"RemoteAET": "CT1", "All": [{"RemoteAET": "CT2"}]},
+]
+SEVERAL_VALUES: list[dict[str, Any]] = [
+    {"ImageType": "ORIGINAL", "All": [{"ImageType": "PRIMARY"}]},
+    {"0029,1010": "A", "All": [{"0029,1010": "B"}]},
+    {
+        "RequestAttributesSequence.ScheduledProcedureStepID": "1",
+        "All": [{"RequestAttributesSequence.ScheduledProcedureStepID": "2"}],
+    },
+]
+
+
+@pytest.mark.parametrize("match", ONE_INSTANCE, ids=json.dumps)
+def test_one_instance_has_one_value_and_several_instances_have_several(match: dict[str, Any]) -> None:
+    never = "This rule never matches"
+    assert any(never in each for each in warned({"Match": match, "Trigger": "NewInstance"}))
+    assert not any(never in each for each in warned({"Match": match}))
+
+
+@pytest.mark.parametrize("match", SEVERAL_VALUES, ids=json.dumps)
+def test_a_tag_that_has_several_values_in_one_instance_is_no_contradiction(match: dict[str, Any]) -> None:
+    assert warned({"Match": match, "Trigger": "NewInstance"}) == []
+    assert warned({"Instances": match, "Sample": "Every"}) == []
+
+
+@pytest.mark.parametrize("match", [*ONE_INSTANCE, {"InstancesCount": {"Lt": 0}}, {"None": [{}]}], ids=json.dumps)
+def test_instances_that_contradict_themselves_are_warned_of(match: dict[str, Any]) -> None:
+    (told,) = warned({"Instances": match, "Sample": "Every"})
+    assert told.startswith("Instances: This never chooses an instance: ")
+    (told,) = warned({"Send": [{"To": "ARCHIVE", "Instances": match}], "Sample": "Every"})
+    assert told.startswith("Send[0].Instances: This never chooses an instance: ")
+
+
+def test_a_none_that_rules_everything_out_is_named() -> None:
+    (told,) = warned({"Match": {"None": [{}]}})
+    assert told == "Match: This rule never matches: a None in it rules everything out."
 
 
 def test_a_contradiction_names_the_two_conditions() -> None:

@@ -82,6 +82,7 @@ def rule_warnings(rules: Sequence[Rule], around: Surroundings) -> dict[str, list
         considered = next(each for each in considered_rules if each.rule is rule)
         told[rule.name] = [
             *_contradiction(considered),
+            *_chooses_nothing(rule),
             *_shadowed(considered, stops),
             *_twin(rule, twins),
             *(Problem(f"Match.{each.path}", each.message) for each in unholdable(rule.match.root)),
@@ -96,18 +97,33 @@ def rule_warnings(rules: Sequence[Rule], around: Surroundings) -> dict[str, list
 
 
 def _contradiction(considered: _Considered) -> Iterator[Problem]:
-    if considered.cases is None or not considered.cases:
-        return
-    conflicts = [conflict(case) for case in considered.cases]
+    why = _contradicts(considered.cases)
+    if why:
+        yield Problem("Match", f"This rule never matches: {why}.")
+
+
+def _chooses_nothing(rule: Rule) -> Iterator[Problem]:
+    """`Instances` asks each instance by itself."""
+    for path, match in (("Instances", rule.instances), *_instances_of_sends(rule)):
+        why = _contradicts(cases(formula(match, "NewInstance"))) if match is not None else ""
+        if why:
+            yield Problem(path, f"This never chooses an instance: {why}.")
+
+
+def _contradicts(found: list[Case] | None) -> str:
+    """Why none of the cases can be; empty where one may be, or where they are too many to look at."""
+    if found is None:
+        return ""
+    conflicts = [conflict(case) for case in found]
     if any(each is None for each in conflicts):
-        return
-    found = conflicts[0]
-    if len(conflicts) == 1 and found is not None:
-        one, other = found
-        why = f"{one.path} can never hold" if one is other else f"{one.path} and {other.path} contradict each other"
-    else:
-        why = "its conditions contradict each other"
-    yield Problem("Match", f"This rule never matches: {why}.")
+        return ""
+    if not conflicts:
+        return "a None in it rules everything out"
+    only = conflicts[0] if len(conflicts) == 1 else None
+    if only is None:
+        return "its conditions contradict each other"
+    one, other = only
+    return f"{one.path} can never hold" if one is other else f"{one.path} and {other.path} contradict each other"
 
 
 def _shadowed(considered: _Considered, stops: Sequence[_Considered]) -> Iterator[Problem]:

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Final
 
+from pydicom.datadict import dictionary_has_tag, dictionary_VM
+
 from dicom_router.durations import parse_duration
 from dicom_router.rules import values
 from dicom_router.rules.attributes import sop_class_keyword, sop_class_names, weekday
@@ -25,6 +27,7 @@ _READERS: Final[Mapping[str, values.Reader]] = {
 }
 _ORDER: Final = ("Lt", "Le", "Gt", "Ge")
 Network = IPv4Network | IPv6Network
+COUNTED: Final = frozenset({"InstancesCount", "SeriesCount", "PatientAgeYears"})  # whole numbers from 0 on
 
 
 @dataclass(frozen=True)
@@ -166,6 +169,8 @@ def region_of(test: Test) -> Region:
     identity = json.dumps([name, test.expected, test.ignore_case], default=str)
     timeless = family != "moment" and name not in ("NewerThan", "OlderThan")
     domain, spans = _spans(name, family, test) or ("", None)
+    if spans is not None and test.key.name in COUNTED:
+        spans = tuple(span.meet(Span(0, None)) for span in spans)
     return Region(
         identity,
         predicate=test.predicate if timeless else None,
@@ -282,6 +287,7 @@ _SINGLE: Final[Mapping[str, frozenset[str]]] = {
         {
             *("StudyDate", "StudyTime", "StudyID", "StudyDescription", "AccessionNumber", "StudyInstanceUID"),
             *("InstitutionName", "ReferringPhysicianName", "RequestedProcedureDescription", "StudyWeekday"),
+            "PatientAgeYears",
         }
     ),
     "StableSeries": frozenset(
@@ -290,8 +296,15 @@ _SINGLE: Final[Mapping[str, frozenset[str]]] = {
 }
 
 
+def _has_one_value(key: Key) -> bool:
+    """By its value multiplicity; an element inside of a sequence comes once with each item."""
+    return len(key.path) == 1 and dictionary_has_tag(key.path[0]) and dictionary_VM(key.path[0]) == "1"
+
+
 def single(key: Key, trigger: str) -> bool:
     """What such a trigger brings has at most one value of the key."""
+    if trigger == "NewInstance" and (key.kind == "attribute" or _has_one_value(key)):
+        return True
     for level, names in _SINGLE.items():
         if key.name in names:
             return True
