@@ -214,6 +214,69 @@ def test_a_rule_that_says_the_same_as_another_is_warned_of() -> None:
     assert told == [': This rule does the same as "rule 0".']
 
 
+PLAIN: dict[str, Any] = {"Match": {"Modality": "CT"}}
+BOTH: dict[str, Any] = {**PLAIN, "Send": ["ARCHIVE", "NIGHT"]}
+FROM_ONE: dict[str, Any] = {**PLAIN, "Instances": {"InstanceNumber": [1, 2]}}
+SAME: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    (PLAIN, {**PLAIN, "Stop": False, "Enabled": True, "Trigger": "StableStudy", "Level": "Study", "Delay": "0s"}),
+    (PLAIN, {**PLAIN, "Schedule": "", "Instances": {}, "Modify": {}, "Process": {}, "Reroute": False, "Tests": []}),
+    (PLAIN, {"Match": {"Modality": ["CT"]}}),
+    (PLAIN, {"Match": {"Modality": {"Equals": "CT"}}}),
+    (PLAIN, {"Match": {"0008,0060": "CT "}}),
+    (PLAIN, {"Match": {"All": [{"Modality": "CT"}]}}),
+    (PLAIN, {**PLAIN, "Send": [{"To": "ARCHIVE"}]}),
+    (BOTH, {**PLAIN, "Send": ["NIGHT", "ARCHIVE"]}),
+    ({"Match": {"Modality": ["CT", "MR"]}}, {"Match": {"Modality": ["MR", "CT"]}}),
+    ({"Match": {"SeriesNumber": [1, 2]}}, {"Match": {"SeriesNumber": {"In": [2, 1]}}}),
+    ({"Match": {"SeriesNumber": 1}}, {"Match": {"SeriesNumber": {"In": [1]}}}),
+    (
+        {"Match": {"Modality": "CT", "StudyDescription": {"Contains": "HEAD"}}},
+        {"Match": {"StudyDescription": {"Contains": "HEAD"}, "Modality": "CT"}},
+    ),
+    (FROM_ONE, {**PLAIN, "Instances": {"0020,0013": [2, 1]}}),
+    ({**PLAIN, "Schedule": "08:00-18:00"}, {**PLAIN, "Schedule": "8:00 - 18:00"}),
+    (
+        {**PLAIN, "Send": [{"FirstOf": ["ARCHIVE", "NIGHT"]}]},
+        {**PLAIN, "Send": [{"FirstOf": ["ARCHIVE", "NIGHT"], "After": "10m", "AndWhenBack": False}]},
+    ),
+]
+DIFFERENT: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    (PLAIN, {"Match": {"Modality": "MR"}}),
+    (PLAIN, {"Match": {"Modality": {"Equals": "CT", "Of": "All"}}}),
+    (PLAIN, {"Match": {"Modality": {"Equals": "CT", "IgnoreCase": True}}}),
+    (PLAIN, {"Match": {"Modality": {"NotEquals": "CT"}}}),
+    (PLAIN, {**PLAIN, "Stop": True}),
+    (PLAIN, {**PLAIN, "Sample": "Every"}),
+    (PLAIN, {**PLAIN, "Level": "Series"}),
+    (PLAIN, {**PLAIN, "Priority": "Normal"}),  # a destination's own may be another
+    (PLAIN, {**PLAIN, "Modify": {"Replace": {"StationName": "X"}}}),
+    (PLAIN, {**PLAIN, "Send": [{"To": "ARCHIVE", "Instances": {"InstanceNumber": 1}}]}),
+    (PLAIN, {**PLAIN, "Send": [{"To": "ARCHIVE", "Verify": "Committed"}]}),
+    (FROM_ONE, {**PLAIN, "Instances": {"InstanceNumber": [1, 3]}}),
+    ({"Match": {"SeriesNumber": 1}}, {"Match": {"SeriesNumber": [1, 2]}}),
+    ({"Match": {"SeriesNumber": {"Between": [1, 2]}}}, {"Match": {"SeriesNumber": {"Between": [2, 1]}}}),
+    (
+        {**PLAIN, "Send": [{"FirstOf": ["ARCHIVE", "NIGHT"]}]},
+        {**PLAIN, "Send": [{"FirstOf": ["NIGHT", "ARCHIVE"]}]},
+    ),
+    (
+        {**PLAIN, "Send": [{"To": "ARCHIVE", "Timeout": "1m"}, {"To": "ARCHIVE", "Timeout": "2m"}]},
+        {**PLAIN, "Send": [{"To": "ARCHIVE", "Timeout": "2m"}, {"To": "ARCHIVE", "Timeout": "1m"}]},
+    ),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), SAME, ids=json.dumps)
+def test_a_rule_that_says_the_same_in_other_words_is_warned_of(one: dict[str, Any], other: dict[str, Any]) -> None:
+    for first, second in ((one, other), (other, one)):
+        assert ': This rule does the same as "rule 0".' in warned(first, second)
+
+
+@pytest.mark.parametrize(("one", "other"), DIFFERENT, ids=json.dumps)
+def test_a_rule_that_does_something_else_is_not_called_the_same(one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert not any("does the same as" in each for each in warned(one, other))
+
+
 def test_a_rule_that_sends_back_to_the_sender_is_warned_of() -> None:
     expected = ["Send[0]: What came from ARCHIVE (AE title ARCH) is not sent back there."]
     assert warned({"Match": {"RemoteAET": "ARCH"}}) == expected

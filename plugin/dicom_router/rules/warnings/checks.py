@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """All warnings about a list of rules."""
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -26,10 +25,9 @@ from dicom_router.rules.warnings.literals import (
     formula,
     possible,
 )
+from dicom_router.rules.warnings.sameness import what_it_does
 from dicom_router.transfer_syntaxes import SYNTAXES
 
-# A rule that differs from another in these alone does the same.
-_WORDS = frozenset({"Name", "Description", "Tests"})
 NOUNS = {Kind.MODALITY: "modality", Kind.PEER: "peer", Kind.DICOM_WEB: "DICOMweb server"}
 
 
@@ -73,7 +71,7 @@ def rule_warnings(rules: Sequence[Rule], around: Surroundings) -> dict[str, list
     """The warnings of each rule by its name; paths are below the rule."""
     told: dict[str, list[Problem]] = {}
     stops: list[_Considered] = []
-    twins: dict[str, str] = {}
+    twins: dict[Hashable, str] = {}
     considered_rules = [_Considered(rule) for rule in rules if rule.enabled]
     for rule in rules:
         if not rule.enabled:
@@ -84,7 +82,7 @@ def rule_warnings(rules: Sequence[Rule], around: Surroundings) -> dict[str, list
             *_contradiction(considered),
             *_chooses_nothing(rule),
             *_shadowed(considered, stops),
-            *_twin(rule, twins),
+            *_twin(considered, twins),
             *(Problem(f"Match.{each.path}", each.message) for each in unholdable(rule.match.root)),
             *_of_sample(rule),
             *_of_sends(considered, around),
@@ -143,9 +141,9 @@ def _shadowed(considered: _Considered, stops: Sequence[_Considered]) -> Iterator
     )
 
 
-def _twin(rule: Rule, twins: dict[str, str]) -> Iterator[Problem]:
-    words = {key: value for key, value in rule.source.items() if key not in _WORDS}
-    same = twins.setdefault(json.dumps(words, sort_keys=True, default=str), rule.name)
+def _twin(considered: _Considered, twins: dict[Hashable, str]) -> Iterator[Problem]:
+    rule = considered.rule
+    same = twins.setdefault(what_it_does(rule, considered.cases), rule.name)
     if same != rule.name:
         yield Problem("", f'This rule does the same as "{same}".')
 

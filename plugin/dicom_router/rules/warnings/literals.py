@@ -227,5 +227,5 @@ def possible(match_cases: Iterable[Case]) -> list[Case]:
 
 
 def same_cases(found: Sequence[Case] | None) -> frozenset[frozenset[tuple[str, Form, str]]] | None:
-    """The cases without regard to their order."""
+    """The cases without regard to their order; what is equal holds for the same. None when they are too many."""
     return None if found is None else frozenset(frozenset(each.identity for each in case) for case in found)
