@@ -361,10 +361,32 @@ def test_choosing_instances_by_a_tag_that_is_read_from_a_sample_is_warned_of() -
         ({"Rows": 70000}, "it goes from 0 to 65535 (US)"),
         ({"RemoteAET": "LONGER THAN SIXTEEN"}, "at most 16 characters (AE)"),
         ({"ImageType": "ORIGINAL\\PRIMARY"}, "a backslash stands between values"),
+        (
+            {"Modality": {"Wildcard": "ct*"}},
+            'Match.Modality.Wildcard: Modality never holds "ct*": it consists of',
+        ),
+        ({"AccessionNumber": {"Wildcard": "1234567890*123456?"}}, "at most 16 characters (SH)"),
+        ({"PatientName": {"Wildcard": "x" * 65 + "*"}}, "at most 64 characters (PN)"),
+        ({"Rows": {"Gt": 70000}}, 'Match.Rows.Gt: Rows never holds "70000": it goes from 0 to 65535 (US).'),
+        ({"Rows": {"Lt": -1}}, "it goes from 0 to 65535 (US)"),
+        ({"Rows": {"Between": [70000, 80000]}}, 'never holds "70000"'),
+        ({"Rows": {"Between": [-5, -1]}}, 'never holds "-1"'),
+        ({"InstancesCount": -1}, 'Match.InstancesCount: InstancesCount never holds "-1": it is never below 0.'),
+        ({"InstancesCount": 1.5}, "it is a whole number."),
+        ({"PatientAgeYears": -1}, "it is never below 0."),
+        ({"PatientAgeYears": {"Le": -1}}, "it is never below 0."),
     ],
 )
 def test_a_value_that_a_tag_cannot_hold_is_warned_of(match: dict[str, Any], told: str) -> None:
     assert [each for each in warned({"Match": match}) if told in each]
+
+
+def test_a_value_that_a_tag_cannot_hold_is_found_in_instances_too() -> None:
+    never = {"Instances": {"Modality": "ct"}}
+    (told,) = warned(never)
+    assert told.startswith('Instances.Modality: Modality never holds "ct"')
+    (told,) = warned({"Send": ["NIGHT", {"To": "ARCHIVE", **never}]})
+    assert told.startswith('Send[1].Instances.Modality: Modality never holds "ct"')
 
 
 @pytest.mark.parametrize(
@@ -375,6 +397,17 @@ def test_a_value_that_a_tag_cannot_hold_is_warned_of(match: dict[str, Any], told
         {"StudyDescription": "Ünïcode, lower case"},
         {"SeriesNumber": {"Gt": 1.5}},
         {"0029,1010": "anything at all " * 20},
+        {"Modality": {"Wildcard": "C?"}},
+        {"Modality": {"Wildcard": "ct*", "IgnoreCase": True}},
+        {"AccessionNumber": {"Wildcard": "*1234567890123456*"}},
+        {"PatientName": {"Wildcard": "x" * 40 + "*" + "y" * 40}},
+        {"PatientName": {"Wildcard": "x" * 40 + "?" + "y" * 40}},
+        {"Rows": {"Lt": 70000}},
+        {"Rows": {"Ge": -1}},
+        {"Rows": {"Between": [-1, 70000]}},
+        {"SmallestImagePixelValue": -5},
+        {"PatientAgeYears": {"Lt": 1.5}},
+        {"InstancesCount": {"Gt": 100000}},
     ],
     ids=json.dumps,
 )

@@ -83,7 +83,7 @@ def rule_warnings(rules: Sequence[Rule], around: Surroundings) -> dict[str, list
             *_chooses_nothing(rule),
             *_shadowed(considered, stops),
             *_twin(considered, twins),
-            *(Problem(f"Match.{each.path}", each.message) for each in unholdable(rule.match.root)),
+            *_of_values(rule),
             *_of_sample(rule),
             *_of_sends(considered, around),
             *_of_alteration(rule, around),
@@ -146,6 +146,12 @@ def _twin(considered: _Considered, twins: dict[Hashable, str]) -> Iterator[Probl
     same = twins.setdefault(what_it_does(rule, considered.cases), rule.name)
     if same != rule.name:
         yield Problem("", f'This rule does the same as "{same}".')
+
+
+def _of_values(rule: Rule) -> Iterator[Problem]:
+    for path, match in (("Match", rule.match), ("Instances", rule.instances), *_instances_of_sends(rule)):
+        for told in unholdable(match.root) if match is not None else ():
+            yield Problem(f"{path}.{told.path}", told.message)
 
 
 def _of_sample(rule: Rule) -> Iterator[Problem]:
