@@ -285,6 +285,21 @@ def test_a_rule_that_sends_back_to_the_sender_is_warned_of() -> None:
     assert warned({"Match": {"RemoteAET": "ARCHIVE"}}) == []
 
 
+def test_results_for_the_sender_of_what_they_were_made_from_are_not_warned_of() -> None:
+    body = {"Match": {"RemoteAET": "ARCH"}, "Process": {"Command": ["/opt/seg/run", "{dir}"]}}
+    assert warned(body) == []
+    assert warned({**body, "Send": [{"To": "ARCHIVE", "From": "Input"}]}) != []
+
+
+@pytest.mark.parametrize("choice", ["FirstOf", "OneOf"])
+def test_a_choice_that_may_send_back_to_the_sender_is_warned_of(choice: str) -> None:
+    send = {"Send": [{choice: ["ARCHIVE", "NIGHT"]}]}
+    assert warned({"Match": {"RemoteAET": "NIGHT"}, **send}) == [
+        "Send[0]: What came from NIGHT (AE title NIGHT) is not sent back there."
+    ]
+    assert warned({"Match": {"RemoteAET": "CT1"}, **send}) == []
+
+
 def test_a_destination_that_orthanc_does_not_know_now_is_warned_of() -> None:
     expected = ['Send[0]: Orthanc does not know the modality "ARCHIVE" of ARCHIVE now.']
     assert warned({}, known={Kind.MODALITY: frozenset({"NIGHT"})}) == expected

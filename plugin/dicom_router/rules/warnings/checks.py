@@ -11,7 +11,7 @@ from dicom_router.destination import Destination, Kind, Verify
 from dicom_router.problems import Problem
 from dicom_router.rules.index import is_indexed
 from dicom_router.rules.match import Match
-from dicom_router.rules.rule import Choice, Rule, Send
+from dicom_router.rules.rule import Rule, Send
 from dicom_router.rules.schedule import both, never_opens
 from dicom_router.rules.warnings.holdable import unholdable
 from dicom_router.rules.warnings.literals import (
@@ -194,7 +194,8 @@ def _of_destination(
         told = f'Orthanc does not know the {NOUNS[destination.kind]} "{destination.target}" of {name} now.'
         without = " Is its DICOMweb plugin loaded?" if destination.kind is Kind.DICOM_WEB and not known else ""
         yield Problem(path, told + without)
-    if destination.aet and send.choice is Choice.ONLY and _comes_from(considered, destination.aet):
+    returned = rule.process is None or send.from_input  # what a process makes of it goes anywhere
+    if destination.aet and returned and _comes_from(considered, destination.aet):
         yield Problem(path, f"What came from {name} (AE title {destination.aet}) is not sent back there.")
     schedule = both(destination.schedule, rule.schedule) if rule.schedule else destination.schedule
     priority = send.options.get("Priority") or rule.priority or destination.priority
