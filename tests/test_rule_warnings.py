@@ -196,6 +196,25 @@ def test_a_rule_that_an_earlier_stop_leaves_something_is_not_called_shadowed(
     assert warned({"Match": earlier, "Stop": True}, {"Match": later, "Send": ["NIGHT"]}) == []
 
 
+ANY_SAMPLE: list[dict[str, Any]] = [{}, {"Modality": "CT"}, {"RemoteAET": "CT1", "InstancesCount": {"Gt": 1}}]
+
+
+@pytest.mark.parametrize("match", ANY_SAMPLE, ids=json.dumps)
+@pytest.mark.parametrize("sampled", [{}, {"Sample": "Every"}], ids=json.dumps)
+def test_a_stop_that_asks_the_index_alone_shadows_whatever_is_sampled(
+    match: dict[str, Any], sampled: dict[str, Any]
+) -> None:
+    other = {} if sampled else {"Sample": "Every"}
+    told = warned({"Match": match, "Stop": True, **sampled}, {"Match": match, "Send": ["NIGHT"], **other})
+    assert any("never looked at" in each for each in told)
+
+
+def test_a_stop_that_reads_other_instances_than_a_later_rule_does_not_shadow_it() -> None:
+    match = {"Match": {"ImageType": "ORIGINAL"}}
+    assert warned({**match, "Stop": True}, {**match, "Send": ["NIGHT"], "Sample": "Every"}) == []
+    assert warned({**match, "Stop": True, "Sample": "Every"}, {**match, "Send": ["NIGHT"]}) == []
+
+
 def test_two_stops_together_can_shadow_a_rule() -> None:
     stops = [{"Match": {"Modality": each}, "Stop": True} for each in ("CT", "MR")]
     told = warned(*stops, {"Match": {"Modality": ["CT", "MR"]}, "Send": ["NIGHT"]})

@@ -61,10 +61,10 @@ class _Considered:
         """None when they are too many, or when there are none at all."""
         return (possible(self.cases) or None) if self.cases is not None else None
 
-    @property
-    def looks_the_same_way(self) -> tuple[str, object]:
-        """Two rules see the same facts of a resource when these are equal."""
-        return self.rule.trigger, self.rule.source.get("Sample")
+    def sees_what(self, other: Rule) -> bool:
+        """It matches by the same facts of a resource as the other: what the index tells does not depend on `Sample`."""
+        same_facts = self.rule.sample_every is other.sample_every or all(map(is_indexed, self.rule.match.keys))
+        return self.rule.trigger == other.trigger and same_facts
 
 
 def rule_warnings(rules: Sequence[Rule], around: Surroundings) -> dict[str, list[Problem]]:
@@ -128,7 +128,7 @@ def _shadowed(considered: _Considered, stops: Sequence[_Considered]) -> Iterator
     """Each way in which the rule can match makes an earlier rule match that says Stop."""
     if not considered.possible:
         return
-    earlier = [stop for stop in stops if stop.looks_the_same_way == considered.looks_the_same_way]
+    earlier = [stop for stop in stops if stop.sees_what(considered.rule)]
     names: dict[str, None] = {}
     for case in considered.possible:
         stop = next((each for each in earlier if follows(case, each.formula)), None)

@@ -54,7 +54,7 @@ def _of_test(test: Test) -> Iterator[Problem]:
 
 
 def _of_order(test: Test) -> Iterator[Problem]:
-    """Numbers beyond all that the tag can hold: a limit that leaves nothing; one that leaves everything is no mistake."""
+    """Numbers beyond all that the tag can hold: a limit that leaves nothing. What leaves everything is no mistake."""
     limits = _limits(test.key)
     if limits is None:
         return
