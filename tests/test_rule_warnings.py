@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -13,7 +14,7 @@ from dicom_router.config import Neighbours, RuleParser, effective
 from dicom_router.destination import Destination, Kind
 from dicom_router.rules.decision import decide
 from dicom_router.rules.facts import TagFacts
-from dicom_router.rules.rule import Rule
+from dicom_router.rules.rule import Process, Rule
 from dicom_router.rules.schedule import parse_schedule
 from dicom_router.rules.warnings.checks import Surroundings, rule_warnings
 
@@ -213,6 +214,23 @@ def test_a_stop_that_reads_other_instances_than_a_later_rule_does_not_shadow_it(
     match = {"Match": {"ImageType": "ORIGINAL"}}
     assert warned({**match, "Stop": True}, {**match, "Send": ["NIGHT"], "Sample": "Every"}) == []
     assert warned({**match, "Stop": True, "Sample": "Every"}, {**match, "Send": ["NIGHT"]}) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({}, ["Send: This rule does nothing: it names no destination, and has neither Process nor Stop."]),
+        ({"stop": True}, []),
+        ({"process": Process(("/opt/seg/run",), 60.0, ())}, []),
+        ({"enabled": False}, []),
+    ],
+    ids=str,
+)
+def test_a_rule_that_sends_nothing_and_stops_nothing_is_warned_of(changed: dict[str, Any], expected: list[str]) -> None:
+    (rule,) = rules_of({"Match": {"Modality": "CT"}})
+    rule = replace(rule, sends=(), source={"Name": rule.name, "Match": {"Modality": "CT"}}, **changed)
+    told = rule_warnings([rule], Surroundings(DESTINATIONS, effective, NOW))
+    assert [f"{each.path}: {each.message}" for each in told[rule.name]] == expected
 
 
 def test_two_stops_together_can_shadow_a_rule() -> None:

@@ -79,6 +79,7 @@ def rule_warnings(rules: Sequence[Rule], around: Surroundings) -> dict[str, list
             continue
         considered = next(each for each in considered_rules if each.rule is rule)
         told[rule.name] = [
+            *_without_effect(rule),
             *_contradiction(considered),
             *_chooses_nothing(rule),
             *_shadowed(considered, stops),
@@ -92,6 +93,11 @@ def rule_warnings(rules: Sequence[Rule], around: Surroundings) -> dict[str, list
         if rule.stop:
             stops.append(considered)
     return told
+
+
+def _without_effect(rule: Rule) -> Iterator[Problem]:
+    if not (rule.final_sends or rule.process or rule.stop):
+        yield Problem("Send", "This rule does nothing: it names no destination, and has neither Process nor Stop.")
 
 
 def _contradiction(considered: _Considered) -> Iterator[Problem]:
