@@ -12,7 +12,7 @@ from support.network import DicomNode, free_port, port_is_free
 from support.orthanc import Orthanc
 from support.waiting import wait_until
 
-LIMIT_SECONDS = 900
+LIMIT_SECONDS = 3600
 
 
 def dcmtk(name: str) -> str:
