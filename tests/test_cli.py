@@ -2,6 +2,7 @@
 import json
 import subprocess
 import sys
+from argparse import Namespace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from dicom_router.cli import main
+from dicom_router.cli_local import UserError
+from dicom_router.cli_remote import Remote, ask
 from dicom_router.files import Files
 from dicom_router.rules.keys import parse_key
 from dicom_router.rules.match import compile_match
@@ -104,6 +107,67 @@ def test_a_file_that_is_no_configuration_is_named_without_traceback(
     assert said in capsys.readouterr().err
     assert main(["check", str(tmp_path / "missing.json")]) == 2
     assert "No such file" in capsys.readouterr().err
+
+
+def test_check_reads_what_orthanc_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "orthanc.json"
+    path.write_text('{"Name": "a,}", "Router": {"Rules": [], /* last */ }, // one\n}', encoding="utf-8-sig")
+    assert main(["check", str(path)]) == 0
+    assert "holds together" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "other", [{"DicomModalities": ["x"]}, {"DicomModalities": 5}, {"OrthancPeers": 5}, {"DicomWeb": {"Servers": 5}}]
+)
+def test_check_says_which_destination_is_unknown_where_orthancs_lists_are_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], other: dict[str, object]
+) -> None:
+    path = tmp_path / "orthanc.json"
+    path.write_text(json.dumps(other | {"Router": {"Rules": [CT]}}))
+    assert main(["check", str(path)]) == 1
+    assert 'There is no destination "ARCHIVE".' in capsys.readouterr().out
+
+
+def test_a_file_that_is_nested_too_deeply_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "orthanc.json"
+    path.write_text("[" * 200_000)
+    assert main(["check", str(path)]) == 2
+    assert str(path) in capsys.readouterr().err
+
+
+class Answers(Remote):
+    """A server that answers always the same."""
+
+    def __init__(self, told: object, user: str = "") -> None:
+        super().__init__("http://127.0.0.1:1", user)
+        self._told = told
+
+    def call(self, method: str, path: str, body: object = None) -> Any:
+        del method, path, body
+        return self._told
+
+
+@pytest.mark.parametrize("command", ["status", "destinations", "rules list", "history", "resend", "cancel"])
+@pytest.mark.parametrize("told", [[1], {"Hello": "world"}, "x", 5])
+def test_answers_of_another_server_are_told_as_such(command: str, told: object) -> None:
+    options = Namespace(id=["1"], destination=None, instances=None)
+    with pytest.raises(UserError, match="no router"):
+        ask(Answers(told), command, options)
+
+
+def test_a_router_that_could_not_be_loaded_tells_why() -> None:
+    told = {"State": "Suspended", "Problems": [{"Path": "Router", "Message": "A package is missing."}], "Warnings": []}
+    outcome = ask(Answers(told), "status", Namespace())
+    assert (outcome.lines, outcome.code) == (["Suspended.", "problem: Router: A package is missing."], 1)
+
+
+def test_a_rule_that_sends_nothing_is_listed() -> None:
+    rule = {"Name": "drop", "Origin": "Config", "Version": 1, "Warnings": [], "Stop": True}
+    assert "drop" in ask(Answers([rule]), "rules list", Namespace()).lines[1]
+
+
+def test_a_password_may_have_any_letter() -> None:
+    Answers({}, "é:ü€")
 
 
 def test_wrong_usage_exits_2() -> None:

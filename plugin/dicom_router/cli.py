@@ -2,6 +2,7 @@
 """The command line: `dicom-router …`, also `python -m dicom_router`."""
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from dicom_router import __version__
 from dicom_router.cli_local import Outcome, UserError, check, explain
-from dicom_router.cli_remote import COMMANDS, FILTERS, Remote
+from dicom_router.cli_remote import FILTERS, Remote, ask
 
 USER_MISTAKE = 2
 
@@ -38,11 +39,13 @@ def _run(options: argparse.Namespace) -> Outcome:
     if options.command == "explain":
         return explain(Path(options.file), [Path(each) for each in options.dicom])
     name = f"rules {options.action}" if options.command == "rules" else options.command
-    return COMMANDS[name](Remote(options.url, options.user), options)
+    return ask(Remote(options.url, options.user), name, options)
 
 
 def _print(outcome: Outcome, *, as_json: bool) -> None:
     lines = [json.dumps(outcome.data, indent=2, ensure_ascii=False)] if as_json else outcome.lines
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what the terminal cannot show is no reason to show nothing
+        sys.stdout.reconfigure(errors="backslashreplace")
     for line in lines:
         print(line)  # noqa: T201 (a command line)
     sys.stdout.flush()

@@ -19,6 +19,7 @@ from dicom_router.rules.wording import sentence
 from dicom_router.study import ResourceFacts
 
 _COMMENTS = re.compile(r'("(?:\\.|[^"\\])*")|//[^\n]*|/\*.*?\*/', re.DOTALL)
+_LAST_COMMAS = re.compile(r'("(?:\\.|[^"\\])*")|,(?=\s*[}\]])')  # Orthanc passes over them
 _VARIABLES = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
 
@@ -65,16 +66,19 @@ def read_configuration(path: Path) -> dict[str, Any]:
 def _read_file(path: Path) -> dict[str, Any]:
     """One file: with comments, and ${VARIABLE:-default}."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as problem:
         raise UserError(f"{path} cannot be read: {getattr(problem, 'strerror', None) or problem}.") from None
     # A comment becomes blanks, so that the line that an error names is the line in the file.
     text = _COMMENTS.sub(lambda found: found[1] or re.sub(r"[^\n]", " ", found[0]), text)
+    text = _LAST_COMMAS.sub(lambda found: found[1] or " ", text)
     text = _VARIABLES.sub(lambda found: os.environ.get(found[1]) or found[2] or "", text)
     try:
         read = json.loads(text)
     except ValueError as problem:
         raise UserError(f"{path} is not JSON: {problem}.") from None
+    except RecursionError:
+        raise UserError(f"{path} is nested too deeply.") from None
     if not isinstance(read, dict):
         raise UserError(f'{path} must hold an object, like {{ "Router": {{ … }} }}.')
     return read

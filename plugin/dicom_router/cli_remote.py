@@ -3,6 +3,7 @@
 
 import json
 from argparse import Namespace
+from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -21,8 +22,8 @@ class Remote:
     """A router behind the address of its Orthanc."""
 
     def __init__(self, url: str, user: str) -> None:
-        self._url = url.rstrip("/") + "/router"
-        self._headers = urllib3.make_headers(basic_auth=user) if user else {}
+        self.url = url.rstrip("/") + "/router"
+        self._headers = {"Authorization": f"Basic {b64encode(user.encode()).decode()}"} if user else {}
         self._pool = urllib3.PoolManager(retries=False, timeout=_TIMEOUT)
 
     def call(self, method: str, path: str, body: object = None) -> Any:
@@ -30,9 +31,9 @@ class Remote:
         headers = dict(self._headers) | ({} if method == "GET" else {"Content-Type": "application/json"})
         data = None if method == "GET" else json.dumps({} if body is None else body)
         try:
-            answer = self._pool.request(method, self._url + path, body=data, headers=headers)
+            answer = self._pool.request(method, self.url + path, body=data, headers=headers)
         except (urllib3.exceptions.HTTPError, ValueError) as problem:
-            raise UserError(f"{self._url} does not answer: {problem}") from None
+            raise UserError(f"{self.url} does not answer: {problem}") from None
         try:
             told = json.loads(answer.data) if answer.data else None
         except ValueError:
@@ -40,7 +41,7 @@ class Remote:
         if answer.status != _OK:
             raise UserError(_refusal(answer.status, told))
         if told is None:
-            raise UserError(f"What answers at {self._url} is not the router.")
+            raise UserError(f"What answers at {self.url} is not the router.")
         return told
 
 
@@ -59,10 +60,11 @@ def _refusal(status: int, told: object) -> str:
 def status(remote: Remote, _options: Namespace) -> Outcome:
     """Whether everything flows."""
     told = remote.call("GET", "/status")
-    queue = ", ".join(f"{count} {name.lower()}" for name, count in told["Queue"].items())
-    lines = [
-        f"{told['State']}: {queue}. dicom-router {told['Version']} in Orthanc {told['Orthanc']}, {told['Database']}."
-    ]
+    lines = [f"{told['State']}."]
+    if "Queue" in told:  # a router that could not be loaded tells only why
+        queue = ", ".join(f"{count} {name.lower()}" for name, count in told["Queue"].items())
+        where = f"dicom-router {told['Version']} in Orthanc {told['Orthanc']}, {told['Database']}."
+        lines = [f"{told['State']}: {queue}. {where}"]
     lines += [f"problem: {each['Path']}: {each['Message']}" for each in told["Problems"]]
     lines += [f"warning: {each['Path']}: {each['Message']}" for each in told["Warnings"]]
     return Outcome(lines, told, 0 if told["State"] == "Running" else 1)
@@ -98,7 +100,7 @@ def rules_list(remote: Remote, _options: Namespace) -> Outcome:
 def _sends(rule: Mapping[str, Any]) -> str:
     return ", ".join(
         each if isinstance(each, str) else str(each.get("To") or each.get("FirstOf") or each.get("OneOf"))
-        for each in rule["Send"]
+        for each in rule.get("Send") or []
     )
 
 
@@ -161,6 +163,14 @@ COMMANDS: Final[Mapping[str, Callable[[Remote, Namespace], Outcome]]] = {
     "rules export": rules_export,
     "rules import": rules_import,
 }
+
+
+def ask(remote: Remote, command: str, options: Namespace) -> Outcome:
+    """What a command found. Raises UserError, also where the answers are those of something else."""
+    try:
+        return COMMANDS[command](remote, options)
+    except (KeyError, TypeError, AttributeError, IndexError) as problem:
+        raise UserError(f"What answers at {remote.url} is no router of this version ({problem!r}).") from None
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -43,16 +43,20 @@ class Settings:
 
 def neighbours(orthanc: Mapping[str, Any]) -> Neighbours:
     """What Orthanc's own configuration says of modalities, peers and DICOMweb servers."""
-    modalities = {name: _aet_of(entry) for name, entry in (orthanc.get("DicomModalities") or {}).items()}
-    plugin = orthanc.get("DicomWeb")
-    plugin = plugin if isinstance(plugin, dict) else {}
+    modalities = {name: _aet_of(entry) for name, entry in _mapping(orthanc.get("DicomModalities")).items()}
+    plugin = _mapping(orthanc.get("DicomWeb"))
     return Neighbours(
         modalities,
-        frozenset(orthanc.get("OrthancPeers") or {}),
-        frozenset(plugin.get("Servers") or {}),
+        frozenset(_mapping(orthanc.get("OrthancPeers"))),
+        frozenset(_mapping(plugin.get("Servers"))),
         str(plugin.get("Root") or DICOM_WEB_ROOT),
         bool(plugin.get("Enable", True)),
     )
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    """What is none is Orthanc's to complain of."""
+    return value if isinstance(value, dict) else {}
 
 
 def _aet_of(entry: object) -> str:
