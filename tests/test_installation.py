@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import dicom_router
+from dicom_router.api.schemas import StatusAnswer
 from dicom_router.installation import ROUTES
 from fakes.sdk import VERSIONS, ChangeType, Sdk
 
@@ -39,6 +40,7 @@ def test_a_missing_package_suspends_routing_and_says_which(
     installed = dicom_router.install(sdk)
     assert any(level == "E" and f'"{package}"' in line for level, line in sdk.log)
     told = sdk.request("/router/status", "/router/status").json
+    assert {*told} == {field.alias for field in StatusAnswer.model_fields.values()}
     assert told["State"] == "Suspended"
     assert [each["Path"] for each in told["Problems"]] == ["Router"]
     assert package in told["Problems"][0]["Message"]

@@ -13,9 +13,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dicom_router import __version__
 from dicom_router.kept import keep
 
 ROUTES = "/router(/.*)?"
+# /router/status of a router that could not be loaded (see api/schemas.py, which needs the packages).
+NOTHING_RUNS: dict[str, Any] = {
+    "Version": __version__,
+    "State": "Suspended",
+    "Problems": [],
+    "Warnings": [],
+    "Queue": {"Scheduled": 0, "Sending": 0, "Retrying": 0},
+    "OldestWaiting": None,
+    "Cursor": None,
+    "Database": "",
+    "Orthanc": "",
+    "PausedBy": "",
+}
 ChangeCallback = Callable[[int, int, str], None]
 
 
@@ -69,7 +83,7 @@ def _explain(orthanc: Any, problem: Exception) -> ChangeCallback:
     orthanc.LogError(f"dicom-router: routing is suspended. {message}")
     loaded_at = time.time()
     problems = [{"Path": "Router", "Message": message}]
-    status = json.dumps({"State": "Suspended", "Problems": problems, "Warnings": []})
+    status = json.dumps(NOTHING_RUNS | {"Problems": problems})
 
     def answer(output: Any, _uri: str, **_request: Any) -> None:
         output.AnswerBuffer(status, "application/json")
