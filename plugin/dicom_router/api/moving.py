@@ -7,7 +7,7 @@ from dicom_router.api.http import Call, Endpoint, HttpError
 from dicom_router.api.preview_schemas import ExportAnswer, ImportBody
 from dicom_router.api.rules import RuleRoutes
 from dicom_router.api.schemas import RulesAnswer
-from dicom_router.api.services import Services
+from dicom_router.api.services import Services, twice
 from dicom_router.problems import Problem
 from dicom_router.rules.rule import Origin
 
@@ -56,12 +56,14 @@ class MovingRoutes:
     def _problems(self, rules: list[dict[str, Any]]) -> list[Problem]:
         """Each with the rule's name in front, as its place in a long file tells little."""
         found: list[Problem] = []
-        taken = dict(self._services.names_taken(rules))
+        again = twice(rules)
         for index, body in enumerate(rules):
             parser = self._services.rule_parser()
             parser.rule(body, f"Rules[{index}]")
-            if index in taken:
-                parser.tell(f"Rules[{index}].Name", taken[index])
+            if self._services.shelf.is_configured(str(body.get("Name", ""))):
+                parser.tell(f"Rules[{index}].Name", "stands in orthanc.json already; it is changed there.")
+            elif index in again:
+                parser.tell(f"Rules[{index}].Name", "comes twice.")
             told = f'Rule "{body.get("Name", "")}": '
             found += [Problem(each.path, told + each.message) for each in parser.problems]
         return found

@@ -16,7 +16,7 @@ from dicom_router.api.schemas import (
     RuleVersionAnswer,
     RuleVersionsAnswer,
 )
-from dicom_router.api.services import Services
+from dicom_router.api.services import Services, twice
 from dicom_router.api.status import answers
 from dicom_router.api.warnings import RuleWarnings, among
 from dicom_router.problems import Problem
@@ -147,8 +147,8 @@ class RuleRoutes:
         body: RulesBody = call.body
         parser = self._services.rule_parser()
         parsed = [parser.rule(rule, f"Rules[{index}]") for index, rule in enumerate(body.rules)]
-        for index, name in self._services.names_taken(body.rules):
-            parser.tell(f"Rules[{index}].Name", name)
+        for index in twice(body.rules):  # one of orthanc.json may be checked before it is changed there
+            parser.tell(f"Rules[{index}].Name", "comes twice.")
         fresh = {rule.name: rule for rule in parsed if rule is not None}
         told = self._rule_warnings.of(among(self._services.shelf.all(), fresh))
         warnings = [

@@ -98,19 +98,6 @@ class Services:
             self.shelf.replace_kept(rules)
             self.kept_rules, self.unfit_rules = kept, unfit
 
-    def names_taken(self, rules: Sequence[Mapping[str, object]]) -> list[tuple[int, str]]:
-        """Which of these rules cannot be saved for their names, and why."""
-        found: list[tuple[int, str]] = []
-        seen: set[str] = set()
-        for index, body in enumerate(rules):
-            name = str(body.get("Name", ""))
-            if self.shelf.is_configured(name):
-                found.append((index, "stands in orthanc.json already; it is changed there."))
-            elif name in seen:
-                found.append((index, "comes twice."))
-            seen.add(name)
-        return found
-
     def add_destinations(self, named: Mapping[str, Destination]) -> None:
         """Modalities of Orthanc that a rule names without an entry in Destinations."""
         for name, destination in named.items():
@@ -131,3 +118,9 @@ class Services:
         """Something may be due."""
         if self.engine is not None:
             self.engine.dispatcher.ring()
+
+
+def twice(rules: Sequence[Mapping[str, object]]) -> list[int]:
+    """Which of these rules have the name of one before them."""
+    names = [rule.get("Name") for rule in rules]
+    return [index for index, name in enumerate(names) if name in names[:index]]
