@@ -233,6 +233,26 @@ def test_explain_looks_at_series_patients_and_instances(tmp_path: Path, capsys: 
     }
 
 
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_explain_shows_no_patient_where_the_router_shows_none(
+    options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = made(tmp_path / "1.dcm", {"PatientName": "Doe^Jane", "PatientID": "P-4711"})
+    asked = {"Any": [{"PatientID": "P-1"}, {"PatientName": "Roe^*"}]}
+    orthanc = {
+        "DicomModalities": {"ARCHIVE": ["ARCH", "127.0.0.1", 4243]},
+        "Router": {"PatientData": False, "Rules": [CT | {"Match": {"PatientID": "P-1"}}, MR | {"Match": asked}]},
+    }
+    path = tmp_path / "orthanc.json"
+    path.write_text(json.dumps(orthanc))
+    assert main(["explain", str(path), file, *options]) == 0
+    out = capsys.readouterr().out
+    assert "1.2.3" in out
+    assert "all CT" in out
+    assert "Doe" not in out
+    assert "4711" not in out
+
+
 def test_explain_names_a_file_that_is_no_dicom(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "text.dcm").write_text("no DICOM")
     assert main(["explain", config(tmp_path, CT), str(tmp_path / "text.dcm")]) == 2

@@ -151,11 +151,11 @@ def _explained(settings: Settings, held: Files, study_id: str) -> dict[str, Any]
     facts = ResourceFacts(held, study_id)
     now = datetime.now(settings.time_zone)
     found = looks(facts, settings.rules, tuple(LEVEL_OF), now)
-    verdicts = shortened(verdicts_of(found, facts, patient_data=True), facts)
+    verdicts = shortened(verdicts_of(found, facts, patient_data=settings.patient_data), facts)
     reach: dict[str, set[str]] = {}
     for sending in (each for look in found for each in sendings(look, now)):
         reach.setdefault(sending.target.send.label, set()).update(each.id for each in sending.instances)
-    subject = facts.subject(patient_data=True)
+    subject = facts.subject(patient_data=settings.patient_data)
     return {
         "StudyInstanceUID": subject.study_instance_uid,
         "PatientName": subject.patient_name,
