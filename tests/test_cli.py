@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 import json
+import os
 import subprocess
 import sys
 from argparse import Namespace
@@ -151,7 +152,7 @@ class Answers(Remote):
 @pytest.mark.parametrize("told", [[1], {"Hello": "world"}, "x", 5])
 def test_answers_of_another_server_are_told_as_such(command: str, told: object) -> None:
     options = Namespace(id=["1"], destination=None, instances=None)
-    with pytest.raises(UserError, match="no router"):
+    with pytest.raises(UserError, match="no dicom-router"):
         ask(Answers(told), command, options)
 
 
@@ -168,6 +169,47 @@ def test_a_rule_that_sends_nothing_is_listed() -> None:
 
 def test_a_password_may_have_any_letter() -> None:
     Answers({}, "é:ü€")
+
+
+def test_a_deeply_nested_file_is_told_without_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "orthanc.json"
+    for opening, closing in (("[", "]"), ('{"Any": [', "]}")):
+        for depth in (100, 300, 3000, 100_000):
+            path.write_text(f'{{"Router": {{"Rules": [{{"Match": {opening * depth}{closing * depth}}}]}}}}')
+            assert main(["check", str(path)]) in (1, 2)
+            assert main(["check", str(path), "--json"]) in (1, 2)
+    assert "nested too deeply" in capsys.readouterr().err
+
+
+def test_what_cannot_be_printed_is_told_by_its_escape(tmp_path: Path) -> None:
+    path = tmp_path / "orthanc.json"
+    path.write_text(json.dumps({"Router": {"Destinations": {"\ud800": 1}, "Rules": [{"Name": "é\ud800"}]}}))
+    for encoding in ("utf-8", "ascii"):
+        for options in ([], ["--json"]):
+            ran = subprocess.run(
+                [sys.executable, "-m", "dicom_router", "check", str(path), *options],
+                capture_output=True,
+                text=True,
+                encoding=encoding,
+                check=False,
+                env={**os.environ, "PYTHONIOENCODING": f"{encoding}:strict"},
+            )
+            assert (ran.returncode, ran.stderr) == (1, "")
+            assert "\\ud800" in ran.stdout
+            if options:
+                assert "Router.Destinations.\ud800" in {each["Path"] for each in json.loads(ran.stdout)["Problems"]}
+
+
+@pytest.mark.parametrize(
+    "text", ['{"Router": {,}}', '{"Router": {"Rules": [,]}}', '{"Router": {},,}', '{,"Router": {}}']
+)
+def test_check_refuses_commas_that_orthanc_refuses(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "orthanc.json"
+    path.write_text(text)
+    assert main(["check", str(path)]) == 2
+    assert "is not JSON" in capsys.readouterr().err
 
 
 def test_wrong_usage_exits_2() -> None:

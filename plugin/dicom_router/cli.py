@@ -2,7 +2,6 @@
 """The command line: `dicom-router …`, also `python -m dicom_router`."""
 
 import argparse
-import io
 import json
 import os
 import sys
@@ -44,11 +43,26 @@ def _run(options: argparse.Namespace) -> Outcome:
 
 def _print(outcome: Outcome, *, as_json: bool) -> None:
     lines = [json.dumps(outcome.data, indent=2, ensure_ascii=False)] if as_json else outcome.lines
-    if isinstance(sys.stdout, io.TextIOWrapper):  # what the terminal cannot show is no reason to show nothing
-        sys.stdout.reconfigure(errors="backslashreplace")
     for line in lines:
-        print(line)  # noqa: T201 (a command line)
+        print(_printable(line, sys.stdout.encoding))  # noqa: T201 (a command line)
     sys.stdout.flush()
+
+
+def _printable(line: str, encoding: str) -> str:
+    """The line; a character that the terminal lacks by its escape, with which JSON stays the same JSON."""
+    try:
+        line.encode(encoding)
+    except UnicodeEncodeError:
+        return "".join(each if _has(encoding, each) else json.dumps(each)[1:-1] for each in line)
+    return line
+
+
+def _has(encoding: str, character: str) -> bool:
+    try:
+        character.encode(encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -19,7 +19,8 @@ from dicom_router.rules.wording import sentence
 from dicom_router.study import ResourceFacts
 
 _COMMENTS = re.compile(r'("(?:\\.|[^"\\])*")|//[^\n]*|/\*.*?\*/', re.DOTALL)
-_LAST_COMMAS = re.compile(r'("(?:\\.|[^"\\])*")|,(?=\s*[}\]])')  # Orthanc passes over them
+# Orthanc passes over a comma after the last entry, not over one that follows on nothing, which is kept.
+_LAST_COMMAS = re.compile(r'("(?:\\.|[^"\\])*"|[{\[,]\s*,)|,(?=\s*[}\]])')
 _VARIABLES = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
 
@@ -90,7 +91,10 @@ def load(path: Path) -> Checked:
     if "Router" not in configuration:
         raise UserError(f'{path} has no section "Router".')
     known = neighbours(configuration)
-    settings, problems = parse(configuration["Router"], known)
+    try:
+        settings, problems = parse(configuration["Router"], known)
+    except RecursionError:
+        raise UserError(f'The section "Router" of {path} is nested too deeply.') from None
     return Checked(None if problems else settings, problems, known)
 
 
