@@ -301,6 +301,34 @@ def test_explain_names_a_file_that_is_no_dicom(tmp_path: Path, capsys: pytest.Ca
     assert "text.dcm cannot be read as DICOM" in capsys.readouterr().err
 
 
+def test_explain_leaves_out_what_is_no_dicom_in_a_folder_and_tells_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "export" / "deep"
+    folder.mkdir(parents=True)
+    made(folder / "1.dcm", {})
+    (folder / "readme.txt").write_text("no DICOM")
+    path = config(tmp_path, CT)
+    for options in ([], ["--json"]):
+        assert main(["explain", path, str(tmp_path / "export"), *options]) == 0
+        told = capsys.readouterr()
+        assert "ARCHIVE" in told.out
+        assert "readme" not in told.out
+        assert f"{folder / 'readme.txt'} cannot be read as DICOM" in told.err
+        assert "left out" in told.err
+    # Who names the file too wants to know.
+    assert main(["explain", path, str(tmp_path / "export"), str(folder / "readme.txt")]) == 2
+
+
+def test_explain_tells_of_a_folder_without_dicom_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for _ in ("nothing", "no DICOM"):
+        assert main(["explain", config(tmp_path, CT), str(empty)]) == 2
+        assert f"There is no DICOM file in {empty}." in capsys.readouterr().err
+        (empty / "text.txt").write_text("no DICOM")
+
+
 # --- the truth table on files ----------------------------------------------------------------------------------------
 
 CASES: list[dict[str, Any]] = json.loads(Path(__file__).with_name("match_cases.json").read_text(encoding="utf-8"))

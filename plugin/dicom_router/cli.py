@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         outcome = _run(options)
         _print(outcome, as_json=options.json)
     except UserError as problem:
-        print(f"dicom-router: {problem}", file=sys.stderr)  # noqa: T201 (a command line)
+        _tell(str(problem))
         return USER_MISTAKE if options.command in ("check", "explain") else 1
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -41,7 +41,14 @@ def _run(options: argparse.Namespace) -> Outcome:
     return ask(Remote(options.url, options.user), name, options)
 
 
+def _tell(text: str) -> None:
+    """On the standard error."""
+    print(_printable(f"dicom-router: {text}", sys.stderr.encoding), file=sys.stderr)  # noqa: T201 (a command line)
+
+
 def _print(outcome: Outcome, *, as_json: bool) -> None:
+    for note in outcome.notes:
+        _tell(note)
     lines = [json.dumps(outcome.data, indent=2, ensure_ascii=False)] if as_json else outcome.lines
     for line in lines:
         print(_printable(line, sys.stdout.encoding))  # noqa: T201 (a command line)

@@ -30,11 +30,12 @@ class UserError(Exception):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command found: lines for people, the same for programs, and the exit code."""
+    """What a command found: lines for people, the same for programs, the exit code, and notes on the way there."""
 
     lines: list[str]
     data: Any
     code: int = 0
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -134,21 +135,23 @@ def explain(path: Path, files: Sequence[Path]) -> Outcome:
     checked = load(path)
     if checked.settings is None:
         return check(path)
+    found = {path: _below(path) for path in files if path.is_dir()}
+    named = {path for path in files if path not in found}
+    every = [each for path in files for each in found.get(path, [path])]
     try:
-        held = Files([*_expanded(files)])
+        held = Files(every, optional={*every} - named)
     except FileError as problem:
         raise UserError(str(problem)) from None
+    if not held.studies:
+        raise UserError(f"There is no DICOM file in {', '.join(map(str, found))}.")
     told = [_explained(checked.settings, held, study_id) for study_id in held.studies]
     lines = [line for study in told for line in _lines(study)]
-    return Outcome(lines, told)
+    return Outcome(lines, told, notes=[f"left out: {each}" for each in held.left_out])
 
 
-def _expanded(files: Sequence[Path]) -> list[Path]:
-    """The files, and those in the folders named."""
-    found = []
-    for path in files:
-        found += sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
-    return found
+def _below(folder: Path) -> list[Path]:
+    """The files in a folder and in those within."""
+    return sorted(each for each in folder.rglob("*") if each.is_file())
 
 
 def _explained(settings: Settings, held: Files, study_id: str) -> dict[str, Any]:

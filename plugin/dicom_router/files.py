@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """DICOM files that answer as if Orthanc held them: the code that routes explains rules without a server."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha1
 from pathlib import Path
@@ -44,9 +44,17 @@ class Files:
     holds_interpreter = False
     finds_all = False
 
-    def __init__(self, paths: Sequence[Path]) -> None:
-        """Raises FileError."""
-        self._files = [_read(path) for path in paths]
+    def __init__(self, paths: Sequence[Path], optional: Collection[Path] = ()) -> None:
+        """What cannot be used is left out where it is `optional`; else raises FileError."""
+        self.left_out: list[str] = []
+        self._files: list[_File] = []
+        for path in paths:
+            try:
+                self._files.append(_read(path))
+            except FileError as problem:
+                if path not in optional:
+                    raise
+                self.left_out.append(str(problem))
 
     @property
     def studies(self) -> list[str]:
@@ -145,7 +153,9 @@ def _read(path: Path) -> _File:
         data_set = pydicom.dcmread(path)
         tags = dict(_tags(data_set))
         size = path.stat().st_size
-    except (InvalidDicomError, OSError) as problem:
+    except InvalidDicomError:
+        raise FileError(f"{path} cannot be read as DICOM: it has no DICOM header.") from None
+    except OSError as problem:
         raise FileError(f"{path} cannot be read as DICOM: {problem}") from None
     except Exception as problem:  # noqa: BLE001 (pydicom raises whatever a broken value makes it stumble over)
         raise FileError(f"{path} holds something that cannot be decoded: {problem}") from None
