@@ -35,6 +35,50 @@ def problems_of_rule(**changes: object) -> dict[str, str]:
     return problems({"Rules": [CT | changes]})
 
 
+# --- what is said ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("section", "path", "said"),
+    [
+        (None, "", "must be an object, not null."),
+        (["x"], "", "must be an object, not a list."),
+        ({"Retry": 5}, ".Retry", "must be an object, not 5."),
+        ({"Retry": {"Factor": "2"}}, ".Retry.Factor", 'must be a number, not "2".'),
+        ({"Retry": {"Factor": True}}, ".Retry.Factor", "must be a number, not true."),
+        ({"Retry": {"Factor": 0.5}}, ".Retry.Factor", "must be at least 1, not 0.5."),
+        ({"Retry": {"Jitter": 2}}, ".Retry.Jitter", "must be at most 1, not 2."),
+        ({"Retry": {"First": None}}, ".Retry.First", "null is not a duration: write a number and a unit, like"),
+        ({"Rules": {}}, ".Rules", "must be a list, not an object."),
+        ({"Rules": [None]}, ".Rules[0]", "must be an object, not null."),
+        ({"Enable": "true"}, ".Enable", 'must be true or false, not "true".'),
+        ({"Database": None}, ".Database", "must be a text, not null."),
+        ({"TimeZone": 5}, ".TimeZone", "must be a text, not 5."),
+        ({"Destinations": []}, ".Destinations", "must be an object, not a list."),
+        ({"Destinations": {"A": {"Associations": 1.5}}}, ".Destinations.A.Associations", "must be a whole number, not"),
+        (
+            {"Destinations": {"A": {"Late": "\ud800"}}},
+            ".Destinations.A.Late",
+            "must be a text of whole characters, not",
+        ),
+        (
+            {"Destinations": {"A": {"Priority": "high"}}},
+            ".Destinations.A.Priority",
+            'must be one of "Low", "Normal" or "Urgent", not "high".',
+        ),
+        (
+            {"Rules": [CT | {"Process": {"Command": [""]}}]},
+            ".Rules[0].Process.Command[0]",
+            "must be a text that is not",
+        ),
+        ({"Alerts": {"Secret": 5}}, ".Alerts.Secret", "must be a text."),
+        ({"Alerts": {"Email": ["hunter2"]}}, ".Alerts.Email", "must be an object."),
+    ],
+)
+def test_a_mistake_is_told_in_the_words_of_json(section: object, path: str, said: str) -> None:
+    assert problems(section)[f"Router{path}"].startswith(said)
+
+
 # --- what is legal ---------------------------------------------------------------------------------------------------
 
 
@@ -175,7 +219,7 @@ def test_all_mistakes_are_told_together_each_with_its_place() -> None:
     assert 'Did you mean "Schedule"?' in told["Router.Destinations.B.Shedule"]
     assert 'Did you mean "Modality"?' in told["Router.Rules[0].Match.Modalty"]
     assert 'Did you mean "ARCHIVE"?' in told["Router.Rules[0].Send[0]"]
-    assert "'New'" in told["Router.Destinations.B.Late"]
+    assert '"New"' in told["Router.Destinations.B.Late"]
 
 
 @pytest.mark.parametrize(
@@ -186,11 +230,11 @@ def test_all_mistakes_are_told_together_each_with_its_place() -> None:
         ({"Destinations": {"A": {"Modality": "ARCHIV"}}}, "Router.Destinations.A.Modality", '"ARCHIVE"'),
         ({"Destinations": {"A": {"Modality": "ARCHIVE", "Peer": "x"}}}, "Router.Destinations.A", "exactly one of"),
         ({"Retention": {"History": "long"}}, "Router.Retention.History", '"7d"'),
-        ({"PatientData": "yes"}, "Router.PatientData", "bool"),
+        ({"PatientData": "yes"}, "Router.PatientData", "true or false"),
         ({"Rules": {}}, "Router.Rules", "list"),
-        ([], "Router", "dict"),
-        (None, "Router", "dict"),
-        ("on", "Router", "dict"),
+        ([], "Router", "an object"),
+        (None, "Router", "an object"),
+        ("on", "Router", "an object"),
     ],
 )
 def test_a_mistake_has_its_place_and_a_hint(section: object, path: str, words: str) -> None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Durations as users write them: a number and a unit, `"500ms"`, `"30s"`, `"15m"`, `"2h"`, `"7d"`."""
 
+import json
 import re
 
 _SECONDS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
@@ -13,12 +14,13 @@ def parse_duration(text: object) -> float:
     """The seconds in a duration; ValueError with a sentence for anything else, and for more than 100 years."""
     found = _DURATION.fullmatch(text) if isinstance(text, str) else None
     if found is None:
-        raise ValueError(f'{text!r} is not a duration: write a number and a unit, like "30s", "15m", "2h" or "7d".')
+        told = json.dumps(text, default=str)
+        raise ValueError(f'{told} is not a duration: write a number and a unit, like "30s", "15m", "2h" or "7d".')
     number, unit = found.groups()
     # Milliseconds are divided: 0.001 has no exact float, and "300ms" shall be 0.3.
     seconds = float(number) / 1000 if unit == "ms" else float(number) * _SECONDS[unit]
     if seconds > _LONGEST:
-        raise ValueError(f"{text!r} is longer than 100 years.")
+        raise ValueError(f"{json.dumps(text)} is longer than 100 years.")
     return seconds
 
 

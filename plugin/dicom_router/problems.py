@@ -2,6 +2,7 @@
 """What is wrong in something a user wrote: where, and what to do about it."""
 
 import difflib
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -12,6 +13,14 @@ class Problem:
 
     path: str
     message: str
+
+
+def shown(value: object) -> str:
+    """A value of the user's as JSON has it; of an object or a list only that it is one, for it may hold a password."""
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "a list"
+    plain = isinstance(value, str) and value.isprintable()
+    return json.dumps(value, ensure_ascii=not plain, default=str)
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str:

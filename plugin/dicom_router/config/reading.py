@@ -3,16 +3,31 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, tzinfo
-from typing import Any, TypeVar, get_args
+from typing import Any, Final, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from dicom_router.config.settings import Neighbours
 from dicom_router.deliveries.retry import RetryPolicy
 from dicom_router.destination import Destination
-from dicom_router.problems import Problem, nearest
+from dicom_router.problems import Problem, nearest, shown
 
 NOT_YET = "is not supported yet by this version of dicom-router"
+# pydantic's types of errors, and what should have stood there.
+_KINDS: Final = {
+    "model_type": "an object",
+    "dict_type": "an object",
+    "list_type": "a list",
+    "too_short": "a list with an entry",
+    "string_type": "a text",
+    "string_unicode": "a text of whole characters",
+    "string_too_short": "a text that is not empty",
+    "bool_type": "true or false",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a number",
+}
 Shape = TypeVar("Shape", bound=BaseModel)
 
 
@@ -86,10 +101,22 @@ def sentence(error: Mapping[str, Any], kind: type[BaseModel], *, secret: bool = 
         return "is required."
     if error["type"] == "value_error":
         return str(error["ctx"]["error"])
+    wanted = _wanted(error)
+    if wanted is None:
+        return f"{error['msg']}."
+    return f"must be {wanted}." if secret else f"must be {wanted}, not {shown(error['input'])}."
+
+
+def _wanted(error: Mapping[str, Any]) -> str | None:
+    """What should stand there, in the words of JSON; pydantic's are those of Python."""
+    limits = error.get("ctx", {})
     if error["type"] == "literal_error":
-        return f"must be one of {error['ctx']['expected']}, not {error['input']!r}."
-    hidden = secret or isinstance(error.get("input"), dict | list)  # a whole section may hold a password
-    return str(error["msg"]) + ("." if hidden else f", not {error['input']!r}." if "input" in error else "")
+        return f"one of {limits['expected']}".replace("'", '"')
+    if error["type"] == "greater_than_equal":
+        return f"at least {limits['ge']:g}"
+    if error["type"] == "less_than_equal":
+        return f"at most {limits['le']:g}"
+    return _KINDS.get(error["type"])
 
 
 def _inner(kind: type[BaseModel], steps: Sequence[str]) -> type[BaseModel]:
