@@ -20,11 +20,11 @@ from dicom_router.deliveries.delivery import NewDelivery, Priority, Reason, Subj
 from dicom_router.destination import Destination
 from dicom_router.dispatch.dispatcher import Dispatcher
 from dicom_router.dispatch.outside import Outside
-from dicom_router.listings import Listings
 from dicom_router.postgres_address import read_address
 from dicom_router.store import schema
 from dicom_router.store.database import session, transaction
 from dicom_router.store.store import Store, open_store
+from dicom_router.studies.listings import Listings
 
 DESTINATIONS = ("A", "B", "C", "D")
 ROUNDS = 200

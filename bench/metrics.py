@@ -14,7 +14,7 @@ from pathlib import Path
 from builders import configured, fill
 from dicom_router.api.http import ROOT
 from dicom_router.deliveries.delivery import Status
-from dicom_router.orthanc_host import Request
+from dicom_router.host.sdk import Request
 from dicom_router.store.store import open_store
 from rest_client import Client
 

@@ -20,7 +20,7 @@ import orthanc
 import peewee
 
 import dicom_router
-from dicom_router.cleanup import Cleanup
+from dicom_router.housekeeping.cleanup import Cleanup
 from dicom_router.store.journal import Journal
 from dicom_router.store.ledger import Ledger
 from dicom_router.store.queue import DeliveryQueue

@@ -13,10 +13,10 @@ import pydicom
 import pytest
 from pydicom.datadict import tag_for_keyword
 
-from dicom_router.cli import main
+from dicom_router.cli.main import main
 from dicom_router.orthanc_rest import HttpRest, extended_find
 from dicom_router.rules.keys import parse_key
-from dicom_router.study import ResourceFacts
+from dicom_router.studies.study import ResourceFacts
 from support.orthanc import Orthanc
 from support.router import REPOSITORY, Router
 from support.side_database import all_that_is_kept

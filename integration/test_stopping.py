@@ -21,7 +21,7 @@ from support.witness import what_it_said, write_witness
 MAX_SECONDS = 5  # Orthanc 1.10.1 alone needs up to 3.5 s, for HTTP connections that are kept alive
 ROUTER_SECONDS = 1.5  # the router's own part
 
-# Keeps its callback until the interpreter ends, as the router does (kept.py).
+# Keeps its callback until the interpreter ends, as the router does (host/kept.py).
 LISTENS = """
 import orthanc
 

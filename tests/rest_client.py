@@ -20,12 +20,12 @@ from dicom_router.deliveries.outcome import SendError
 from dicom_router.destination import Destination
 from dicom_router.dispatch.breaker import Breaker
 from dicom_router.dispatch.dispatcher import Blocked, Dispatcher
-from dicom_router.listings import Listings
-from dicom_router.orthanc_host import Request
+from dicom_router.host.sdk import Request
 from dicom_router.orthanc_rest import OrthancRest
-from dicom_router.routing import Routing
+from dicom_router.routing.routing import Routing
 from dicom_router.rules.shelf import RuleShelf
 from dicom_router.store.store import Store
+from dicom_router.studies.listings import Listings
 from dicom_router.transports.transport import Transport
 from fakes.orthanc import FakeOrthanc
 

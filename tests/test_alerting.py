@@ -13,7 +13,8 @@ import pytest
 
 from builders import ARCHIVE, NOT_UNDERSTOOD, NOW, claimed, ended, enqueued
 from conftest import OpenStore
-from dicom_router.alerting import GIVE_UP_AFTER, LONGEST_PAUSE, Alerting, AlertThread, Carrier, alert_threads
+from dicom_router.alerting.telling import GIVE_UP_AFTER, LONGEST_PAUSE, Alerting, AlertThread, Carrier, alert_threads
+from dicom_router.alerting.watching import GRACE, Watch
 from dicom_router.alerts.alert import News
 from dicom_router.alerts.message import Message, Sender, compose
 from dicom_router.alerts.settings import AlertSettings, Silence
@@ -24,7 +25,6 @@ from dicom_router.problems import Problem
 from dicom_router.rules.schedule import parse_schedule
 from dicom_router.store.database import session
 from dicom_router.store.store import Store
-from dicom_router.watching import GRACE, Watch
 
 MINUTE, HOUR = 60.0, 3600.0
 

@@ -6,11 +6,11 @@ import json
 import pytest
 
 from builders import ARCHIVE, NOT_UNDERSTOOD, NOW, claimed, destination, ended, enqueued, found, subject
-from dicom_router.cleanup import Cleanup
 from dicom_router.deliveries.delivery import Status, Subject
+from dicom_router.housekeeping.cleanup import Cleanup
 from dicom_router.store.journal import Position
 from dicom_router.store.store import Store
-from dicom_router.study import list_instances
+from dicom_router.studies.study import list_instances
 from fakes.orthanc import FakeOrthanc
 
 SECOND = "SECOND"

@@ -15,13 +15,13 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
-from dicom_router.cli import main
-from dicom_router.cli_local import UserError
-from dicom_router.cli_remote import Remote, ask
-from dicom_router.files import Files
+from dicom_router.cli.local import UserError
+from dicom_router.cli.main import main
+from dicom_router.cli.remote import Remote, ask
 from dicom_router.rules.keys import parse_key
 from dicom_router.rules.match import compile_match
-from dicom_router.study import ResourceFacts
+from dicom_router.studies.files import Files
+from dicom_router.studies.study import ResourceFacts
 
 ORTHANC_JSON = """{
   // a comment, with a "quote"

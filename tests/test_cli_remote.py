@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dicom_router.cli import main
+from dicom_router.cli.main import main
 
 COMMANDS = (["status"], ["destinations"], ["rules", "list"], ["rules", "export"], ["history"])
 CHANGES = (["resend", "1"], ["cancel", "1"])

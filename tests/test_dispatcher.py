@@ -11,26 +11,26 @@ import pytest
 
 from builders import BROKEN, BUSY, NOT_UNDERSTOOD, STRANGER, destination, enqueued, found, subject
 from conftest import OpenStore
-from dicom_router import verification
 from dicom_router.deliveries.alternates import Alternates
 from dicom_router.deliveries.delivery import Delivery, Priority, Reason, Status
 from dicom_router.deliveries.outcome import SendError
 from dicom_router.deliveries.retry import RetryPolicy
 from dicom_router.destination import Destination, Kind, Verify
 from dicom_router.dispatch import dispatcher as dispatcher_module
+from dicom_router.dispatch import verification
 from dicom_router.dispatch.breaker import PROVEN_FOR
 from dicom_router.dispatch.dispatcher import Dispatcher
 from dicom_router.dispatch.outside import Outside
 from dicom_router.dispatch.sender import MOST_PROCESSES
 from dicom_router.dispatch.sending import MOST_SHARED
 from dicom_router.dispatch.verifiers import SHARED
-from dicom_router.listings import Listings
 from dicom_router.orthanc_rest import OrthancError, OrthancRest
 from dicom_router.store.database import LOST
 from dicom_router.store.history import Filter
 from dicom_router.store.overdue import OLDEST
 from dicom_router.store.store import Store
-from dicom_router.study import list_instances
+from dicom_router.studies.listings import Listings
+from dicom_router.studies.study import list_instances
 from fakes.orthanc import FakeOrthanc, unreachable
 from fakes.peers import FakeTransport
 

@@ -27,8 +27,8 @@ from dicom_router.api.routes import build
 from dicom_router.api.schemas import RuleBody, RulesBody
 from dicom_router.api.services import Services
 from dicom_router.api.web_page import WebPage
-from dicom_router.cli import main
-from dicom_router.cli_local import Outcome
+from dicom_router.cli.local import Outcome
+from dicom_router.cli.main import main
 from dicom_router.config import (
     AlertsSection,
     DestinationSection,
@@ -337,7 +337,7 @@ COMMANDS = [
 
 @pytest.mark.parametrize(("place", "words"), COMMANDS)
 def test_command_is_understood(place: str, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dicom_router.cli._run", lambda options: Outcome([], None))
+    monkeypatch.setattr("dicom_router.cli.main._run", lambda options: Outcome([], None))
     assert main(words) == 0, place
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 from typing import Any
 
-from dicom_router.explanation import sentences
+from dicom_router.routing.explanation import sentences
 from dicom_router.store.journal import StoredDecision
 
 

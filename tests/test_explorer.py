@@ -11,8 +11,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from builders import configured
-from dicom_router import explorer
-from dicom_router.orthanc_host import OrthancHost
+from dicom_router.host import explorer
+from dicom_router.host.sdk import OrthancHost
 from dicom_router.store.store import Store
 from fakes.sdk import Sdk, Sdk50
 from rest_client import Client

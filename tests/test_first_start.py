@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from dicom_router.first_start import first_place
+from dicom_router.intake.first_start import first_place
 from fakes.orthanc import FakeOrthanc
 
 SECOND = timedelta(seconds=1)

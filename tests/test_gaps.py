@@ -4,7 +4,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dicom_router.gaps import FARTHEST, PATIENCE_SECONDS, Gaps
+from dicom_router.intake.gaps import FARTHEST, PATIENCE_SECONDS, Gaps
 
 NOW = 1000.0
 

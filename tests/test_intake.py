@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dicom_router.intake import KEEP_SECONDS, SAFETY_POLL_SECONDS, Intake, IntakeThread, Tenure
+from dicom_router.intake.intake import KEEP_SECONDS, SAFETY_POLL_SECONDS, Intake, IntakeThread, Tenure
+from dicom_router.intake.settling import GRACE_SECONDS, RETRY_SECONDS
 from dicom_router.orthanc_rest import OrthancError
-from dicom_router.settling import GRACE_SECONDS, RETRY_SECONDS
 from dicom_router.store.database import LOST
 from dicom_router.store.journal import Position
 from dicom_router.store.roles import NotOursError

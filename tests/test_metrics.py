@@ -16,8 +16,8 @@ from dicom_router.api.http import ROOT
 from dicom_router.deliveries.delivery import Reason, Status
 from dicom_router.dispatch.breaker import Breaker
 from dicom_router.dispatch.health import Blocked
+from dicom_router.host.sdk import Request
 from dicom_router.metrics import CONTENT_TYPE
-from dicom_router.orthanc_host import Request
 from dicom_router.orthanc_rest import OrthancError, OrthancRest
 from dicom_router.problems import Problem
 from dicom_router.store.journal import NewDecision, Position

@@ -14,16 +14,16 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from builders import NOW, configured, emptied
-from dicom_router.explanation import sentences
 from dicom_router.filing.template import parse_template
 from dicom_router.orthanc_rest import OrthancRest
+from dicom_router.routing.explanation import sentences
 from dicom_router.rules.attributes import base_keys
 from dicom_router.rules.decision import decide
 from dicom_router.rules.facts import TagFacts
 from dicom_router.rules.keys import parse_key
 from dicom_router.store.journal import StoredDecision
 from dicom_router.store.store import Store
-from dicom_router.study import ResourceFacts
+from dicom_router.studies.study import ResourceFacts
 from fakes.orthanc import FakeOrthanc
 from rest_client import Client, make_routing
 

@@ -10,7 +10,7 @@ from urllib.parse import unquote_plus
 
 import pytest
 
-from dicom_router.orthanc_host import Change, OrthancHost, Request, Response
+from dicom_router.host.sdk import Change, OrthancHost, Request, Response
 from dicom_router.orthanc_rest import OrthancError, SdkRest, connect, extended_find
 from fakes.sdk import VERSIONS, ChangeType, Output, Sdk
 

@@ -16,10 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.data import get_testdata_file
 
-from dicom_router.files import Files
 from dicom_router.processing.command import LONGEST_OUTPUT, end_leftovers, run_command
 from dicom_router.processing.folder import make_folder, output_files, read_proc, remove_folder
 from dicom_router.processing.outcome import Outcome, read_outcome
+from dicom_router.studies.files import Files
 
 LIMIT = 15.0  # seconds; what is waited for takes some tenths of one
 LONG = 600.0

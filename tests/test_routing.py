@@ -12,11 +12,11 @@ from dicom_router.deliveries.alternates import by_key
 from dicom_router.deliveries.delivery import Delivery, Priority, Reason, Status
 from dicom_router.dispatch.resend import Resend
 from dicom_router.orthanc_rest import OrthancError
-from dicom_router.routing import Routed, Routing
+from dicom_router.routing.routing import Routed, Routing
 from dicom_router.store.history import Filter
 from dicom_router.store.journal import Position
 from dicom_router.store.store import Store
-from dicom_router.study import ResourceFacts, list_instances
+from dicom_router.studies.study import ResourceFacts, list_instances
 from fakes.orthanc import FakeOrthanc, unreachable
 from rest_client import make_routing
 

@@ -9,10 +9,10 @@ import pytest
 from peewee import Database
 
 from builders import NOW
-from dicom_router.global_properties import FIRST_START
-from dicom_router.orthanc_host import OrthancHost
+from dicom_router.host.global_properties import FIRST_START
+from dicom_router.host.sdk import OrthancHost
+from dicom_router.intake.starting_place import StartingPlace
 from dicom_router.orthanc_rest import OrthancRest
-from dicom_router.starting_place import StartingPlace
 from dicom_router.store.journal import Position
 from dicom_router.store.store import Store
 from fakes.orthanc import FakeOrthanc

@@ -8,7 +8,7 @@ import pytest
 
 from dicom_router.orthanc_rest import OrthancError, OrthancRest
 from dicom_router.rules.keys import parse_key
-from dicom_router.study import ResourceFacts, exists, list_instances
+from dicom_router.studies.study import ResourceFacts, exists, list_instances
 from fakes.orthanc import FakeOrthanc, unreachable
 
 

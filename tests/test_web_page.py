@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dicom_router.api.web_page import WebPage, web_folder
-from dicom_router.orthanc_host import Request, Response
+from dicom_router.host.sdk import Request, Response
 
 SECRET = "secret"
 REPOSITORY = Path(__file__).parents[1]

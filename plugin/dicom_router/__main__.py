@@ -3,6 +3,6 @@
 
 import sys
 
-from dicom_router.cli import main
+from dicom_router.cli.main import main
 
 sys.exit(main())

@@ -9,37 +9,37 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dicom_router import explorer, orthanc_settings
-from dicom_router.aftermath import Aftermath
-from dicom_router.alarms import Alarms
+from dicom_router.alerting.alarms import Alarms
 from dicom_router.api.http import Api
 from dicom_router.api.routes import build
 from dicom_router.api.services import Engine, Services
 from dicom_router.api.web_page import WebPage, web_folder
-from dicom_router.backfill import Backfill
-from dicom_router.cleanup import Cleanup, CleanupThread
 from dicom_router.config import neighbours, parse
 from dicom_router.dispatch.breaker import Breaker
 from dicom_router.dispatch.dispatcher import Dispatcher
 from dicom_router.dispatch.outside import Outside
 from dicom_router.following import FollowingThread
-from dicom_router.index_mark import IndexMark
-from dicom_router.intake import Intake, IntakeThread, Tenure
-from dicom_router.listings import Listings
-from dicom_router.location import database_place, owner, processing_folder, told_place
-from dicom_router.opening import OpeningThread
-from dicom_router.orthanc_host import Change, OrthancHost, Request, Response
+from dicom_router.host import explorer, orthanc_settings
+from dicom_router.host.index_mark import IndexMark
+from dicom_router.host.sdk import Change, OrthancHost, Request, Response
+from dicom_router.housekeeping.cleanup import Cleanup, CleanupThread
+from dicom_router.housekeeping.recycling import risk
+from dicom_router.housekeeping.retention import HousekeepingThread, Retention
+from dicom_router.housekeeping.safekeeping import SafekeepingThread
+from dicom_router.intake.intake import Intake, IntakeThread, Tenure
+from dicom_router.intake.starting_place import StartingPlace
 from dicom_router.orthanc_rest import HttpRest, OrthancError, SdkRest, connect
 from dicom_router.problems import Problem
-from dicom_router.recycling import risk
-from dicom_router.retention import HousekeepingThread, Retention
-from dicom_router.routing import Routed, Routing
+from dicom_router.routing.aftermath import Aftermath
+from dicom_router.routing.backfill import Backfill
+from dicom_router.routing.routing import Routed, Routing
 from dicom_router.rules.shelf import RuleShelf
-from dicom_router.safekeeping import SafekeepingThread
-from dicom_router.starting_place import StartingPlace
 from dicom_router.store.database import LOST, StoreError, UnreachableError
 from dicom_router.store.journal import Position
+from dicom_router.store.location import database_place, owner, processing_folder, told_place
+from dicom_router.store.opening import OpeningThread
 from dicom_router.store.store import Store, open_store
+from dicom_router.studies.listings import Listings
 from dicom_router.transports.transport import JobState
 from dicom_router.ways import Ways
 

@@ -2,6 +2,7 @@
 """A destination as the router sends to it."""
 
 from dataclasses import dataclass, field
+from datetime import datetime, tzinfo
 from enum import StrEnum
 
 from dicom_router.alteration import Alteration
@@ -95,6 +96,15 @@ class Destination:
     def gave(self, instance: Instance) -> bool:
         """It came from there, and is not sent back."""
         return bool(self.aet) and instance.remote_aet == self.aet
+
+    def opens(self, now: float, zone: tzinfo) -> float | None:
+        """When the schedule is open next, in epoch seconds: `now`, later, or None for never."""
+        moment = datetime.fromtimestamp(now, zone)
+        opening = self.schedule.next_open(moment)
+        if opening is None:
+            return None
+        # Compared before it is a float again: a datetime is rounded to microseconds, mostly away from `now`.
+        return now if opening <= moment else opening.timestamp()
 
     @property
     def needs_job(self) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dicom_router import __version__
-from dicom_router.kept import keep
+from dicom_router.host.kept import keep
 
 ROUTES = "/router(/.*)?"
 # /router/status of a router that could not be loaded (see api/schemas.py, which needs the packages).
@@ -54,7 +54,7 @@ def install(orthanc: Any, *, register: bool) -> Installed:
 
 def _start(orthanc: Any) -> ChangeCallback:
     from dicom_router.app import Router  # noqa: PLC0415 - needs the packages
-    from dicom_router.orthanc_host import OrthancHost  # noqa: PLC0415
+    from dicom_router.host.sdk import OrthancHost  # noqa: PLC0415
 
     host = OrthancHost(orthanc)
     router = Router(host)
@@ -99,8 +99,8 @@ def _explain(orthanc: Any, problem: Exception) -> ChangeCallback:
 
 def _remember_first_start(orthanc: Any, loaded_at: float) -> None:
     """Should this be the very first start, the router begins here once it can; else its own database knows better."""
-    from dicom_router.first_start import first_place  # noqa: PLC0415 - see above
-    from dicom_router.global_properties import FIRST_START  # noqa: PLC0415 - see above
+    from dicom_router.host.global_properties import FIRST_START  # noqa: PLC0415 - see above
+    from dicom_router.intake.first_start import first_place  # noqa: PLC0415 - see above
 
     try:
         if not orthanc.GetGlobalProperty(FIRST_START, ""):

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, Protocol
 
 import urllib3
 
-from dicom_router.orthanc_host import OrthancHost
+from dicom_router.host.sdk import OrthancHost
 
 NOT_FOUND = 404
 ASK_AGAIN = urllib3.Retry(3, redirect=False, status=0, allowed_methods=None)

@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from dicom_router.aftermath import Aftermath
 from dicom_router.destination import Kind
 from dicom_router.orthanc_rest import OrthancRest
 from dicom_router.rendering.renderer import Renderer
+from dicom_router.routing.aftermath import Aftermath
 from dicom_router.store.store import Store
 from dicom_router.transports.by_kind import TransportsByKind
 from dicom_router.transports.dicom_web import DicomWebService

@@ -4,8 +4,8 @@
 from dicom_router.api.http import Call, Endpoint, HttpError
 from dicom_router.api.preview_schemas import BackfillAnswer, BackfillBody
 from dicom_router.api.services import Services
-from dicom_router.backfill import Backfill, BusyError, Progress
 from dicom_router.problems import Problem, nearest
+from dicom_router.routing.backfill import Backfill, BusyError, Progress
 
 
 class BackfillRoutes:

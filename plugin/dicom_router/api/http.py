@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from dicom_router.api.schemas import ErrorAnswer
-from dicom_router.orthanc_host import Request, Response
+from dicom_router.host.sdk import Request, Response
 from dicom_router.problems import Problem
 from dicom_router.store.database import LOST
 

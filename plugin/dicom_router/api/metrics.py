@@ -10,8 +10,8 @@ from dicom_router.api.destinations import state_of as destination_state
 from dicom_router.api.http import HEADERS, Call, Endpoint
 from dicom_router.api.services import Services
 from dicom_router.api.status import state_of
+from dicom_router.host.sdk import Response
 from dicom_router.metrics import CONTENT_TYPE, DestinationState, Intake, Snapshot, exposition
-from dicom_router.orthanc_host import Response
 from dicom_router.orthanc_rest import OrthancError
 from dicom_router.store.store import Store
 from dicom_router.store.tallies import OpenDeliveries

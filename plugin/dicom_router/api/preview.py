@@ -17,16 +17,16 @@ from dicom_router.api.services import Services
 from dicom_router.api.status import answers
 from dicom_router.api.warnings import RuleWarnings, among
 from dicom_router.destination import Destination
+from dicom_router.intake.settling import PAGE
 from dicom_router.orthanc_rest import OrthancError, OrthancRest
-from dicom_router.outlook import Look, Sending
-from dicom_router.routing import Routing
+from dicom_router.routing.outlook import Look, Sending
+from dicom_router.routing.routing import Routing
 from dicom_router.rules.decision import decide
 from dicom_router.rules.facts import TagFacts
 from dicom_router.rules.given import unread_tags
 from dicom_router.rules.rule import Rule
 from dicom_router.rules.wording import sentence
-from dicom_router.settling import PAGE
-from dicom_router.study import ResourceFacts, exists
+from dicom_router.studies.study import ResourceFacts, exists
 
 MOST_PAGES = 500  # of the change log
 Change = Literal["NoLonger", "New", "Otherwise"]

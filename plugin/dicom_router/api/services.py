@@ -8,13 +8,13 @@ from datetime import UTC, tzinfo
 from threading import RLock
 
 from dicom_router.api.http import HttpError
-from dicom_router.backfill import Backfill
 from dicom_router.config import Neighbours, RuleParser
 from dicom_router.destination import Destination, Kind, process_name
 from dicom_router.dispatch.dispatcher import Dispatcher
 from dicom_router.orthanc_rest import OrthancRest
 from dicom_router.problems import Problem
-from dicom_router.routing import Routing
+from dicom_router.routing.backfill import Backfill
+from dicom_router.routing.routing import Routing
 from dicom_router.rules.rule import Rule
 from dicom_router.rules.shelf import RuleShelf
 from dicom_router.store.rule_book import KeptRule

@@ -9,13 +9,13 @@ from dicom_router.api.http import Call, Endpoint, HttpError, not_found, orthanc_
 from dicom_router.api.schemas import ExplainAnswer, RouteAnswer, RouteBody, StoredDecisionAnswer, iso
 from dicom_router.api.services import Services
 from dicom_router.deliveries.delivery import Delivery
-from dicom_router.explanation import sentences
 from dicom_router.orthanc_rest import OrthancError
-from dicom_router.outlook import Sending
 from dicom_router.problems import Problem, nearest
-from dicom_router.routing import BY_HAND, COPY, Routing
+from dicom_router.routing.explanation import sentences
+from dicom_router.routing.outlook import Sending
+from dicom_router.routing.routing import BY_HAND, COPY, Routing
 from dicom_router.store.history import Filter
-from dicom_router.study import ResourceFacts, exists
+from dicom_router.studies.study import ResourceFacts, exists
 from dicom_router.users import by
 
 DELIVERIES_SHOWN = 50

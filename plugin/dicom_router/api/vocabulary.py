@@ -18,7 +18,7 @@ from dicom_router.rules.keys import Key
 from dicom_router.rules.nodes import Seen
 from dicom_router.rules.privacy import is_about_patient
 from dicom_router.rules.vocabulary import Term, search, term
-from dicom_router.study import ResourceFacts
+from dicom_router.studies.study import ResourceFacts
 
 MOST_KEYS = 100
 DEFAULT_KEYS = 30

@@ -7,7 +7,7 @@ import json
 import re
 from pathlib import Path
 
-from dicom_router.orthanc_host import Request, Response
+from dicom_router.host.sdk import Request, Response
 
 ADDRESS = "/router/ui"
 INDEX = "index.html"

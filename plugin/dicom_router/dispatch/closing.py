@@ -14,10 +14,10 @@ from dicom_router.destination import Verify
 from dicom_router.dispatch.outside import Outside
 from dicom_router.dispatch.preparation import accepted_instances
 from dicom_router.dispatch.sending import Sending
+from dicom_router.dispatch.verification import Verification, not_kept, verify
 from dicom_router.dispatch.workers import Workers
 from dicom_router.store.ledger import Ledger
 from dicom_router.store.queue import DeliveryQueue
-from dicom_router.verification import Verification, not_kept, verify
 
 
 class Closing:

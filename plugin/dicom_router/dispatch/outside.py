@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from dicom_router.deliveries.delivery import Delivery
 from dicom_router.deliveries.instance import Instance
 from dicom_router.destination import Destination
-from dicom_router.listings import Listings
 from dicom_router.orthanc_rest import OrthancRest
+from dicom_router.studies.listings import Listings
 from dicom_router.transports.transport import Transport
 
 Visible = Callable[[Delivery, Sequence[Instance]], list[Instance]]

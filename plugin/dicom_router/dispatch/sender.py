@@ -18,9 +18,9 @@ from dicom_router.dispatch.sending import MOST_SHARED, Sending, fair_share, shar
 from dicom_router.dispatch.under_way import UnderWay
 from dicom_router.dispatch.workers import Workers
 from dicom_router.orthanc_rest import OrthancError
-from dicom_router.selection import Chosen, chosen, just_listed
 from dicom_router.store.ledger import Ledger
 from dicom_router.store.queue import DeliveryQueue
+from dicom_router.studies.selection import Chosen, chosen, just_listed
 
 NEVER_OPENS_RECHECK = 86400.0  # seconds
 GATHERING_SECONDS = 0.1  # that small deliveries wait at most for others to share their job

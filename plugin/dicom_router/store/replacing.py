@@ -14,7 +14,6 @@ from pathlib import Path
 
 import peewee
 
-from dicom_router.location import FILE
 from dicom_router.store.damage_report import KEY, DamageReport, from_text, readable, to_text
 from dicom_router.store.database import (
     SCHEMA_VERSION,
@@ -24,6 +23,7 @@ from dicom_router.store.database import (
     create_schema,
     row_transaction,
 )
+from dicom_router.store.location import FILE
 from dicom_router.store.rescue_copy import RescueCopy, read_copy, rescue_place, write_copy
 from dicom_router.store.salvage import Salvaged, salvage
 from dicom_router.store.sqlite import open_sqlite

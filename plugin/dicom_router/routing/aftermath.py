@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dicom_router.deliveries.delivery import Delivery
 from dicom_router.destination import PROCESS_SUFFIX
 from dicom_router.processing.outcome import Outcome
-from dicom_router.routing import Routing
+from dicom_router.routing.routing import Routing
 from dicom_router.rules.rule import Process, Rule
 from dicom_router.store.history import History
 from dicom_router.store.runs import Runs
-from dicom_router.study import ResourceFacts
+from dicom_router.studies.study import ResourceFacts
 
 
 class Aftermath:

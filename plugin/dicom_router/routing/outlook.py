@@ -14,8 +14,8 @@ from dicom_router.deliveries.instance import Instance
 from dicom_router.rules.decision import Decision, Target, decide
 from dicom_router.rules.privacy import without_patient
 from dicom_router.rules.rule import Choice, Rule
-from dicom_router.selection import filter_of
-from dicom_router.study import ResourceFacts
+from dicom_router.studies.selection import filter_of
+from dicom_router.studies.study import ResourceFacts
 
 LEVEL_OF: Final = {
     "NewInstance": "Instance",

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dicom_router import __version__
-from dicom_router.cli_local import Outcome, UserError, check, explain
-from dicom_router.cli_remote import FILTERS, Remote, ask
+from dicom_router.cli.local import Outcome, UserError, check, explain
+from dicom_router.cli.remote import FILTERS, Remote, ask
 
 USER_MISTAKE = 2
 

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 
 import urllib3
 
-from dicom_router.cli_local import Outcome, UserError, read_configuration
+from dicom_router.cli.local import Outcome, UserError, read_configuration
 
 _OK: Final = 200
 _TIMEOUT: Final = 60.0

@@ -9,13 +9,13 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from dicom_router.deliveries.delivery import Delivery
 from dicom_router.deliveries.instance import Instance
-from dicom_router.listings import Listings
 from dicom_router.orthanc_rest import OrthancError, OrthancRest
 from dicom_router.rules import index
 from dicom_router.rules.keys import Key
 from dicom_router.rules.match import Match, compile_match
 from dicom_router.rules.rule import Rule, Send
-from dicom_router.study import ResourceFacts, exists, list_instances
+from dicom_router.studies.listings import Listings
+from dicom_router.studies.study import ResourceFacts, exists, list_instances
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ transaction was given up), so each is waited for only a while.
 
 from dataclasses import dataclass
 
-from dicom_router.settling import Place
+from dicom_router.intake.settling import Place
 
 PATIENCE_SECONDS = 30.0
 FARTHEST = 20_000  # numbers behind the last one read; what was passed over before has had its time

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from dicom_router.orthanc_rest import OrthancError, OrthancUnreachableError
-from dicom_router.routing import BACKFILL, Routing
-from dicom_router.study import ResourceFacts
+from dicom_router.routing.routing import BACKFILL, Routing
+from dicom_router.studies.study import ResourceFacts
 
 PAGE = 500
 PAUSE_SECONDS = 0.02  # between studies: what is fresh goes first

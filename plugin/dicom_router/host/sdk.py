@@ -13,8 +13,8 @@ from types import ModuleType
 from typing import Any
 from urllib.parse import unquote_plus
 
-from dicom_router.kept import keep
-from dicom_router.request_threads import RequestThreads
+from dicom_router.host.kept import keep
+from dicom_router.host.request_threads import RequestThreads
 from dicom_router.users import checks_users, user_of
 
 PLUGIN = "python"  # all Python scripts are this one plugin for Orthanc

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from dicom_router.config import Neighbours, Settings, effective, neighbours, parse
-from dicom_router.files import FileError, Files
-from dicom_router.outlook import LEVEL_OF, looks, sendings, shortened, verdicts_of
 from dicom_router.problems import Problem
+from dicom_router.routing.outlook import LEVEL_OF, looks, sendings, shortened, verdicts_of
 from dicom_router.rules.warnings.checks import Surroundings, rule_warnings
 from dicom_router.rules.wording import sentence
-from dicom_router.study import ResourceFacts
+from dicom_router.studies.files import FileError, Files
+from dicom_router.studies.study import ResourceFacts
 
 _COMMENTS = re.compile(r'("(?:\\.|[^"\\])*")|//[^\n]*|/\*.*?\*/', re.DOTALL)
 # Orthanc passes over a comma after the last entry, not over one that follows on nothing, which is kept.

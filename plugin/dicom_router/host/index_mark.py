@@ -3,8 +3,8 @@
 
 from typing import Protocol
 
-from dicom_router.global_properties import INDEX_MARK
-from dicom_router.orthanc_host import OrthancHost
+from dicom_router.host.global_properties import INDEX_MARK
+from dicom_router.host.sdk import OrthancHost
 
 TEXT = "dicom-router reads this index"
 

@@ -14,9 +14,9 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from dicom_router.bell import BellThread
-from dicom_router.gaps import Gaps
+from dicom_router.intake.gaps import Gaps
+from dicom_router.intake.settling import KINDS, PAGE, RETRY_SECONDS, STUDY, Settling
 from dicom_router.orthanc_rest import OrthancRest
-from dicom_router.settling import KINDS, PAGE, RETRY_SECONDS, STUDY, Settling
 from dicom_router.store.database import LOST
 from dicom_router.store.journal import Position
 from dicom_router.store.roles import NotOursError

@@ -8,7 +8,7 @@ from typing import Any
 from dicom_router.orthanc_rest import OrthancError, OrthancRest, OrthancUnreachableError
 from dicom_router.store.database import LOST
 from dicom_router.store.roles import NotOursError
-from dicom_router.study import ROUTES
+from dicom_router.studies.study import ROUTES
 
 PAGE = 1000
 GRACE_SECONDS = 3.0  # Orthanc looks for stable resources every half second; the rest is for a busy machine

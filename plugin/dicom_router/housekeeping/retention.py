@@ -8,7 +8,7 @@ from dicom_router.orthanc_rest import OrthancError, OrthancRest
 from dicom_router.problems import Problem
 from dicom_router.store.database import session
 from dicom_router.store.store import Store
-from dicom_router.study import exists
+from dicom_router.studies.study import exists
 
 ROUND_SECONDS = 30.0
 ROUNDS_TO_PRUNE = 20

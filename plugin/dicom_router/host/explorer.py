@@ -3,7 +3,7 @@
 
 from pathlib import Path
 
-from dicom_router.orthanc_host import OrthancHost
+from dicom_router.host.sdk import OrthancHost
 
 SCRIPT = "orthanc_explorer.js"
 HOME = "/router/ui/"  # Orthanc itself makes it relative, for proxies that add a prefix

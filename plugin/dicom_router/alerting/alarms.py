@@ -6,18 +6,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from dicom_router import __version__, orthanc_settings
-from dicom_router.alerting import Alerting, AlertThread, Carrier, alert_threads
+from dicom_router import __version__
+from dicom_router.alerting.telling import Alerting, AlertThread, Carrier, alert_threads
+from dicom_router.alerting.watching import Watch
 from dicom_router.alerts.alert import News
 from dicom_router.alerts.message import Message, Sender, compose
 from dicom_router.config import Settings, alert_settings
 from dicom_router.dispatch.breaker import Breaker
+from dicom_router.host import orthanc_settings
 from dicom_router.messengers.mail import MailMessenger
 from dicom_router.messengers.messenger import Messenger
 from dicom_router.messengers.webhook import WebhookMessenger
 from dicom_router.problems import Problem
 from dicom_router.store.store import Store, open_store
-from dicom_router.watching import Watch
 
 Clock = Callable[[], float]
 

@@ -16,7 +16,7 @@ from pydicom.errors import InvalidDicomError
 from dicom_router.orthanc_rest import NOT_FOUND, OrthancError
 from dicom_router.rules import index
 from dicom_router.rules.values import OPAQUE
-from dicom_router.study import BINARY
+from dicom_router.studies.study import BINARY
 
 Row = dict[str, Any]
 _SHOWN_BYTES = 1024

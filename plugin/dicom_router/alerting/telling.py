@@ -3,6 +3,7 @@
 
 from collections.abc import Callable, Sequence
 
+from dicom_router.alerting.watching import Watch
 from dicom_router.alerts.alert import News, due_failures, find_news, is_gathered, obsolete
 from dicom_router.alerts.message import Message
 from dicom_router.alerts.settings import AlertSettings
@@ -12,7 +13,6 @@ from dicom_router.messengers.messenger import Messenger, MessengerError, PartlyR
 from dicom_router.store.alert_book import AlertBook
 from dicom_router.store.database import session
 from dicom_router.store.store import Store
-from dicom_router.watching import Watch
 
 ROUND_SECONDS = 2.0
 GATHER_SECONDS = 5.0  # news waits for others that come with it

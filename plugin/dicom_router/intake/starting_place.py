@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The very first start: where the reading of the change log begins is written down before anything can go wrong."""
 
-from dicom_router.first_start import first_place
-from dicom_router.global_properties import FIRST_START
-from dicom_router.index_mark import IndexMark
-from dicom_router.orthanc_host import OrthancHost
+from dicom_router.host.global_properties import FIRST_START
+from dicom_router.host.index_mark import IndexMark
+from dicom_router.host.sdk import OrthancHost
+from dicom_router.intake.first_start import first_place
 from dicom_router.orthanc_rest import OrthancRest
 from dicom_router.store.journal import Position
 from dicom_router.store.store import Store

@@ -11,12 +11,12 @@ from dicom_router.bell import BellThread
 from dicom_router.deliveries.delivery import Status
 from dicom_router.deliveries.instance import Instance
 from dicom_router.destination import Destination
+from dicom_router.intake.settling import STUDY
 from dicom_router.orthanc_rest import OrthancError, OrthancRest
-from dicom_router.settling import STUDY
 from dicom_router.store.cleanups import WantedCleanup
 from dicom_router.store.database import session
 from dicom_router.store.store import Store
-from dicom_router.study import exists, list_instances
+from dicom_router.studies.study import exists, list_instances
 
 LOOK_AGAIN_SECONDS = 20.0
 RESULTS_A_ROUND = 100
