@@ -49,6 +49,7 @@ ADAPTERS = ("store", "transports", "messengers", "host")
 # Where the clock is read, and where something waits by itself. Everything else takes `now`.
 EDGES = {
     "app": {"time.time", "time.monotonic"},
+    "running": {"time.monotonic"},
     "installation": {"time.time"},
     "dispatch": {"time.time", "time.sleep", "time.monotonic"},
     "transports": {"time.monotonic"},
@@ -184,10 +185,11 @@ def test_the_package_and_its_installation_import_nothing_before_they_are_called(
 
 def test_only_the_composition_root_is_known_by_nobody_but_the_installation() -> None:
     assert {name for name, path in NAMES.items() if "app" in own(path)} == {"installation"}
+    assert {name for name, path in NAMES.items() if "running" in own(path)} == {"app"}
 
 
 def test_the_api_is_known_only_by_the_composition_root() -> None:
-    assert {name for name, path in NAMES.items() if room(name) != "api" and "api" in own(path)} == {"app"}
+    assert {name for name, path in NAMES.items() if room(name) != "api" and "api" in own(path)} == {"app", "running"}
 
 
 def test_nothing_downstream_calls_upstream() -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The composition root: builds the rooms, owns the threads, starts and stops with Orthanc."""
+"""The router in one Orthanc: opens its database, routes unless something is wrong, starts and stops with Orthanc."""
 
 import threading
 import time
@@ -12,40 +12,26 @@ from typing import Any
 from dicom_router.alerting.alarms import Alarms
 from dicom_router.api.http import Api
 from dicom_router.api.routes import build
-from dicom_router.api.services import Engine, Services
+from dicom_router.api.services import Services
 from dicom_router.api.web_page import WebPage, web_folder
 from dicom_router.config import neighbours, parse
 from dicom_router.dispatch.breaker import Breaker
-from dicom_router.dispatch.dispatcher import Dispatcher
-from dicom_router.dispatch.outside import Outside
-from dicom_router.following import FollowingThread
 from dicom_router.host import explorer, orthanc_settings
-from dicom_router.host.index_mark import IndexMark
 from dicom_router.host.sdk import Change, OrthancHost, Request, Response
-from dicom_router.housekeeping.cleanup import Cleanup, CleanupThread
-from dicom_router.housekeeping.recycling import risk
-from dicom_router.housekeeping.retention import HousekeepingThread, Retention
 from dicom_router.housekeeping.safekeeping import SafekeepingThread
-from dicom_router.intake.intake import Intake, IntakeThread, Tenure
 from dicom_router.intake.starting_place import StartingPlace
 from dicom_router.orthanc_rest import HttpRest, OrthancError, SdkRest, connect
 from dicom_router.problems import Problem
-from dicom_router.routing.aftermath import Aftermath
-from dicom_router.routing.backfill import Backfill
-from dicom_router.routing.routing import Routed, Routing
 from dicom_router.rules.shelf import RuleShelf
+from dicom_router.running import Running
 from dicom_router.store.database import LOST, StoreError, UnreachableError
-from dicom_router.store.journal import Position
-from dicom_router.store.location import database_place, owner, processing_folder, told_place
+from dicom_router.store.location import database_place, owner, told_place
 from dicom_router.store.opening import OpeningThread
 from dicom_router.store.store import Store, open_store
-from dicom_router.studies.listings import Listings
 from dicom_router.transports.transport import JobState
-from dicom_router.ways import Ways
 
 START_SECONDS = 20.0
 RETIRE_SECONDS = 30.0  # for the requests that read a database which is to be replaced
-OWN_JOBS_SECONDS = 1.0  # for the router's own jobs to end, once their connections are shut down
 
 
 class Router:
@@ -69,27 +55,22 @@ class Router:
         explorer.extend(host, web_folder())
         self._started = threading.Event()
         self._rest: HttpRest | SdkRest | None = None
-        self._intake: IntakeThread | None = None
-        self._dispatcher: Dispatcher | None = None
-        self._housekeeping: HousekeepingThread | None = None
-        self._cleanup: CleanupThread | None = None
+        self._running: Running | None = None
         self._alarms = Alarms(
             self._configuration,
             self._settings,
             self._services.problems,
             self._owner,
             self._breakers,
-            self._recycling_now,
+            self._recycling,
             time.time,
             time.monotonic,
             self._log,
         )
-        self._following: FollowingThread | None = None
         self._opening: OpeningThread | None = None
         self._safekeeping: SafekeepingThread | None = None
         self._damaged: Store | None = None
         self._stopping = False
-        self._ways: Ways | None = None
 
     # Called by Orthanc
 
@@ -112,8 +93,8 @@ class Router:
         elif change is Change.JOB_FAILURE:
             self._orthanc_job_ended(resource_id, JobState.FAILURE)
         elif change is Change.DELETED:
-            if self._housekeeping is not None:
-                self._housekeeping.deleted(resource_id)
+            if self._running is not None:
+                self._running.deleted(resource_id)
         elif change is Change.STARTED:
             try:
                 self._start()
@@ -124,17 +105,12 @@ class Router:
             self._stop()
 
     def _ring_intake(self) -> None:
-        if self._intake is not None:
-            self._intake.ring()
+        if self._running is not None:
+            self._running.ring()
 
     def _orthanc_job_ended(self, job_id: str, state: JobState) -> None:
-        if self._ways is not None:
-            self._ways.orthanc_job_ended(job_id, state)
-        self._job_ended(job_id, state)
-
-    def _job_ended(self, job_id: str, state: JobState) -> None:
-        if self._dispatcher is not None:
-            self._dispatcher.job_ended(job_id, state)
+        if self._running is not None:
+            self._running.orthanc_job_ended(job_id, state)
 
     # Starting and stopping
 
@@ -245,91 +221,13 @@ class Router:
         return owner(self._configuration, self._host.server_identifier())
 
     def _run(self, store: Store, rest: HttpRest | SdkRest) -> None:
-        listings = Listings(time.monotonic)
-        routing = Routing(
-            rest,
-            store.journal,
-            store.ledger,
-            store.turns,
-            store.queue,
-            listings,
-            self._services.destinations,
-            self._services.shelf.all,
-            store.clock,
-            self._settings.time_zone,
-            patient_data=self._settings.patient_data,
-            results=store.runs,
+        self._running = running = Running(
+            self._host, rest, store, self._services, self._settings, self._configuration, self._owner()
         )
-        aftermath = Aftermath(
-            store.runs, store.history, routing, self._services.shelf.all, store.clock, self._services.ring
-        )
-        self._ways = ways = Ways(
-            rest,
-            store,
-            aftermath,
-            self._configuration,
-            self._services.neighbours.dicom_web_root,
-            processing_folder(self._configuration, self._host.configuration_file(), self._owner()),
-            self._owner(),
-            self._job_ended,
-            patient_data=self._settings.patient_data,
-        )
-        tenure = Tenure(store.reader, store.clock) if store.reader else None
-        ours = (lambda: tenure.ours) if tenure else (lambda: True)
-        cleanup = Cleanup(
-            store, rest, self._services.destinations, store.clock, self._log, ours, self._services.shelf.triggers
-        )
-        self._cleanup = CleanupThread(cleanup, store, self._log)
-        outside = Outside(
-            ways.transport,
-            rest,
-            routing.effective,
-            routing.opens,
-            self._cleanup.ring,
-            self._log,
-            listings,
-            store.clock,
-            routing.visible,
-        )
-        dispatcher = Dispatcher(
-            store, self._services.destinations, orthanc_settings.lanes(self._configuration), outside
-        )
-        self._services.engine = Engine(routing, dispatcher, ways.transport)
-        self._services.backfill = Backfill(routing, store.clock, dispatcher.ring, self._log)
-        intake = Intake(
-            rest,
-            store.journal,
-            IndexMark(self._host, store.marks if store.shared else None),
-            self._look_at,
-            orthanc_settings.stable_age(self._configuration),
-            self._log,
-            self._services.shelf.triggers,
-            tenure,
-        )
-        self._dispatcher = dispatcher
-        self._intake = IntakeThread(intake, time.monotonic, self._log, tenure)
-        retention = Retention(store, rest, self._settings.history, store.clock)
-        self._housekeeping = HousekeepingThread(retention, store, partial(self._recycling, store, rest), self._log)
-        self._services.live_warning = self._recycling_warning
-        self._plan_anew(store, routing)
-        dispatcher.start()
-        self._intake.start()
-        self._housekeeping.start()
-        self._cleanup.start()
-        if store.shared:
-            self._following = FollowingThread(
-                store, self._services.load_rules, dispatcher.cancel_asked, dispatcher.ring, self._log
-            )
-            self._following.start()
-        self._log(f"routing runs with {len(self._services.shelf.all())} rules")
-
-    def _plan_anew(self, store: Store, routing: Routing) -> None:
-        """Schedules may have been changed before this start, and a window may open earlier than was planned."""
-        delayed = [rule.name for rule in self._services.shelf.all() if rule.delay]
-        for name, destination in self._services.destinations.items():
-            opens = routing.opens(destination, store.clock())
-            if opens is not None:
-                store.queue.plan_earlier(name, opens, delayed)
+        self._services.engine = running.engine
+        self._services.backfill = running.backfill
+        self._services.live_warning = lambda: running.recycling[1]
+        running.start()
 
     def _stop(self) -> None:
         self._stopping = True
@@ -341,41 +239,16 @@ class Router:
             self._rest.close()
 
     def _stop_routing(self) -> None:
-        if self._ways is not None:
-            self._ways.end()
-        if self._services.backfill is not None:
-            self._services.backfill.stop()
+        if self._running is not None:
+            self._running.end()
         self._alarms.stop()
-        threads = (self._following, self._intake, self._housekeeping, self._cleanup, self._dispatcher)
-        for thread in (*threads, self._safekeeping):
-            if thread is not None:
-                thread.stop()
+        if self._running is not None:
+            self._running.stop()
+        if self._safekeeping is not None:
+            self._safekeeping.stop()
         self._services.engine = None
-        if self._ways is not None:
-            self._ways.join(OWN_JOBS_SECONDS)
         if self._services.store is not None:
             self._services.store.close()
-
-    def _look_at(self, study_id: str, trigger: str, position: Position) -> set[str]:
-        engine = self._services.engine
-        if engine is None:
-            raise StoreError("The router is stopping.")
-        routed = engine.routing.look_at(study_id, trigger, position)
-        if routed.deliveries:
-            engine.dispatcher.ring()
-        self._hear(routed)
-        return routed.seen
-
-    def _hear(self, routed: Routed) -> None:
-        """Somebody of whom an alert would tell that he is silent has sent something."""
-        awaited = self._settings.alerts.nothing_from
-        store = self._services.store
-        if not awaited or store is None or routed.facts is None:
-            return
-        with suppress(OrthancError):  # what follows from the study is written already; it must not be looked at again
-            times = {aet: at for aet, at in routed.facts.received().items() if aet in awaited}
-            if times:
-                store.heard.hear(times)
 
     # What is told
 
@@ -388,18 +261,11 @@ class Router:
         for problem in self._services.problems:
             self._host.log_error(f"dicom-router: {problem.path}: {problem.message}")
 
-    def _recycling(self, store: Store, rest: HttpRest | SdkRest) -> Problem | None:
-        return risk(rest, self._configuration, sum(store.history.count_open().values()))
-
-    def _recycling_warning(self) -> Problem | None:
-        return self._housekeeping.warning if self._housekeeping else None
-
     def _breakers(self) -> Mapping[str, Breaker]:
-        engine = self._services.engine
-        return {name: engine.dispatcher.breaker(name) for name in self._services.destinations} if engine else {}
+        return self._running.breakers() if self._running is not None and self._services.engine is not None else {}
 
-    def _recycling_now(self) -> tuple[bool, Problem | None]:
-        return bool(self._housekeeping and self._housekeeping.looked), self._recycling_warning()
+    def _recycling(self) -> tuple[bool, Problem | None]:
+        return self._running.recycling if self._running is not None else (False, None)
 
     def _log(self, message: str) -> None:
         self._host.log_warning(f"dicom-router: {message}")

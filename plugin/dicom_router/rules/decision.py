@@ -98,7 +98,7 @@ def _targets(verdicts: Sequence[RuleVerdict]) -> tuple[Target, ...]:
             for send in each.rule.sends:
                 chosen = (each.rule.source.get("Instances"), send.options.get("Instances"))
                 made = each.rule.alteration(send)
-                anonymous = "anonymous" if made and made.anonymous else ""  # decided between later: see routing/outlook.py
+                anonymous = "anonymous" if made and made.anonymous else ""  # see routing/outlook.py
                 key = (send.label, each.rule.level, json.dumps(chosen) if any(chosen) else "", anonymous)
                 targets.setdefault(key, Target(each.rule, send))
     return tuple(targets.values())
