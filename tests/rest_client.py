@@ -81,15 +81,16 @@ def make_routing(
     clock: Callable[[], float],
     destinations: Mapping[str, Destination] | None = None,
     shelf: RuleShelf | None = None,
+    listings: Listings | None = None,
 ) -> Routing:
-    """As app.py composes it."""
+    """As running.py composes it."""
     return Routing(
         rest=cast(OrthancRest, orthanc),
         journal=store.journal,
         ledger=store.ledger,
         turns=store.turns,
         queue=store.queue,
-        listings=Listings(time.monotonic),
+        listings=listings or Listings(time.monotonic),
         destinations=settings.destinations if destinations is None else destinations,
         rules=(shelf or RuleShelf(settings.rules)).all,
         clock=clock,

@@ -16,6 +16,8 @@ from dicom_router.routing.routing import Routed, Routing
 from dicom_router.store.history import Filter
 from dicom_router.store.journal import Position
 from dicom_router.store.store import Store
+from dicom_router.studies.listings import Listings
+from dicom_router.studies.selection import just_listed
 from dicom_router.studies.study import ResourceFacts, list_instances
 from fakes.orthanc import FakeOrthanc, unreachable
 from rest_client import make_routing
@@ -33,10 +35,11 @@ class World:
         self.orthanc = FakeOrthanc()
         self.now = MONDAY_NOON
         self.routing: Routing | None = None
+        self.listings = Listings(lambda: self.now)
 
     def configure(self, *rules: Mapping[str, object], **section: object) -> "World":
         settings = configured({"TimeZone": "UTC", "Rules": list(rules), **section})
-        self.routing = make_routing(self.store, self.orthanc, settings, lambda: self.now)
+        self.routing = make_routing(self.store, self.orthanc, settings, lambda: self.now, listings=self.listings)
         return self
 
     def look(self, study: str = "s", trigger: str = "StableStudy", position: Position | None = None) -> Routed:
@@ -232,6 +235,48 @@ def test_late_instances_of_a_series_are_those_that_come_after_the_series(
     assert [(each.instances_count, each.renew) for each in made] == [(count, option == "All") for count in counts]
 
 
+REPORTS = {"Name": "reports at once", "Match": {"Modality": "SR"}, "Send": ["ARCHIVE"]}
+
+
+def report_sent_before(world: World, report: Mapping[str, object], what: str, trigger: str, option: str) -> None:
+    """Its report is at the archive, by the rule `report`; then comes a rule for all of the study."""
+    world.orthanc.receive("s", series="b", tags={"Modality": "SR"})
+    world.configure(report, CT | {"Send": [{"To": "ARCHIVE", "Late": option}]})
+    (made,) = world.look(what, trigger).deliveries
+    assert world.store.queue.claim("ARCHIVE", "lease", world.now) is not None
+    (sent,) = list_instances(world.orthanc, "Series", "s-b")
+    world.store.ledger.add("s", "ARCHIVE", [sent.digest])
+    world.store.queue.succeed(found(world.store, made), 1, 0, "Accepted", world.now)
+
+
+@pytest.mark.parametrize("option", ["New", "All", "Never"])
+@pytest.mark.parametrize(
+    ("report", "what", "trigger"),
+    [
+        (REPORTS | {"Trigger": "StableSeries"}, "s-b", "StableSeries"),
+        (
+            REPORTS | {"Trigger": "StableSeries", "Level": "Study", "Instances": {"Modality": "SR"}},
+            "s-b",
+            "StableSeries",
+        ),
+    ],
+)
+def test_a_study_is_not_late_because_another_rule_sent_a_part_of_it(
+    world: World, report: Mapping[str, object], what: str, trigger: str, option: str
+) -> None:
+    report_sent_before(world, report, what, trigger, option)
+    delivery = world.sends()["ARCHIVE"]
+    assert (delivery.rule, delivery.instances_count, delivery.renew) == ("all CT", 2, False)
+
+
+def test_what_comes_after_the_study_is_late_whichever_rule_has_sent_the_study(world: World) -> None:
+    rules = [CT | {"Name": name, "Send": [{"To": "ARCHIVE", "Late": "Never"}]} for name in ("first", "second")]
+    ended(world.configure(*rules).store, Status.COMPLETED, "s", rule="first")
+    world.arrived("ARCHIVE")
+    world.orthanc.receive("s")
+    assert world.sends() == {}
+
+
 def test_what_the_rule_says_of_late_ones_counts_more_than_the_destination(world: World) -> None:
     late(world, "Never")
     world.configure(CT | {"Send": [{"To": "ARCHIVE", "Late": "New"}]})
@@ -249,6 +294,16 @@ def test_a_study_that_failed_is_sent_when_something_new_comes(world: World) -> N
     world.configure(CT | {"Send": ["ARCHIVE"]})
     ended(world.store, Status.FAILED, "s")
     assert set(world.sends()) == {"ARCHIVE"}
+
+
+def test_a_late_instance_is_sent_with_its_study_a_moment_after_a_look_at_the_study(world: World) -> None:
+    each = CT | {"Name": "each", "Trigger": "NewInstance", "Level": "Study", "Send": ["ARCHIVE"]}
+    world.configure(CT | {"Send": ["WORKSTATION"]}, each)
+    world.look("s")
+    late = world.orthanc.receive("s")
+    (made,) = world.look(late, "NewInstance").deliveries
+    listed = just_listed(found(world.store, made), world.now, world.listings)
+    assert listed is None or late in {instance.id for instance in listed.instances}
 
 
 # --- when ------------------------------------------------------------------------------------------------------------

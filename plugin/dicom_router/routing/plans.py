@@ -23,6 +23,7 @@ from dicom_router.store.turns import Turns
 from dicom_router.studies.selection import filter_of
 from dicom_router.studies.study import ResourceFacts
 
+NOT_SENT = {Status.FAILED, Status.CANCELED}
 NEVER_OPENS_RECHECK = 86400.0  # seconds; a schedule that never opens is looked at again the next day
 
 
@@ -102,9 +103,7 @@ class Planner:
         unsent = [instance for instance in sendable if instance.digest not in known]
         if not unsent:
             return Plan(sending, None, "It has all of it already.")
-        before = bool(accepted)
-        if sending.facts.level in {"Series", "Instance"}:  # the rest of its study says nothing about it
-            before = any(instance.digest in accepted for instance in sendable)
+        before = late is not Late.NEW and self._sent_before(sending, name, sendable, accepted)
         if before and late is Late.NEVER:
             return Plan(sending, None, 'It was sent before, and Late is "Never".')
         renew = before and late is Late.ALL
@@ -120,6 +119,25 @@ class Planner:
             return Plan(sending, None, f'The rule "{taken[0].sending.target.rule.name}" sends it there already.')
         others |= {each.id: plan for each in unsent if each.id not in others}
         return plan
+
+    def _sent_before(
+        self, sending: Sending, destination: str, instances: Sequence[Instance], accepted: set[bytes]
+    ) -> bool:
+        """What the rule sends has gone there before, so that what is new of it is late."""
+        facts, rule = sending.facts, sending.target.rule
+        if facts.level in {"Series", "Instance"}:  # the rest of its study says nothing about it
+            return any(instance.digest in accepted for instance in instances)
+        if not accepted:
+            return False
+        studies = {instance.study_id for instance in instances}
+        earlier = self._queue.sent_before({*studies, facts.owner_id, facts.patient_id}, [destination])
+        # Another rule may have sent a part of it, such as its report.
+        chosen = filter_of(rule, sending.target.send).to_options(self._zone).get("Instances")
+        alike = [each for each in earlier if each.rule == rule.name or chosen_of(each.options) in (None, chosen)]
+        return not earlier or any(  # without history the ledger alone knows
+            each.resource_id in {facts.id, facts.patient_id} and not each.results_of and each.status not in NOT_SENT
+            for each in alike
+        )
 
     def _known(self, instances: Sequence[Instance], destination: str) -> tuple[set[bytes], set[bytes]]:
         """Of the studies of these instances: what the destination has accepted; and that with what it refused."""
@@ -165,7 +183,7 @@ class Planner:
             by_hand = each.resend_of is not None and each.resend_of not in canceled  # it is there as well; not moved
             if by_hand or not is_choice_of(each.options, mark):
                 continue
-            ended = each.status in {Status.FAILED, Status.CANCELED}
+            ended = each.status in NOT_SENT
             if not ended or self._ledger.accepted(study_id, each.destination):
                 found.pop(each.destination, None)
                 found[each.destination] = ended
@@ -219,6 +237,11 @@ class Planner:
             if opens != wanted:
                 return opens or now + NEVER_OPENS_RECHECK, Reason.WINDOW
         return (wanted, Reason.DELAY) if delay else (now, Reason.QUEUED)
+
+
+def chosen_of(options: str) -> object:
+    """The `Instances` of a delivery, None for all of them."""
+    return json.loads(options).get("Instances")
 
 
 def _taken_on(plans: Sequence[Plan], new: NewDelivery) -> bool:

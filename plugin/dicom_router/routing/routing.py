@@ -249,7 +249,9 @@ class Routing:
         delete_after = _groups(targets) if any(each.rule.delete_after_send for each in targets) else []
         new = NewDecision(facts.level, facts.id, facts.owner_id, asked.trigger, verdicts, delete_after)
         deliveries = [plan.delivery for plan in plans if plan.delivery is not None]
-        self._listings.keep(facts.level, facts.id, facts.instances)
+        # That of what is sent, too: an older one may be there still.
+        for each in [facts, *(plan.sending.facts for plan in plans if plan.delivery is not None)]:
+            self._listings.keep(each.level, each.id, each.instances)
         made = self._journal.record(new, deliveries, asked.position, self._clock())
         seen = facts.all_ids
         where = tuple(each.destination for each in deliveries)

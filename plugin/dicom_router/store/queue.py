@@ -42,13 +42,16 @@ NAMED_AT_ONCE = 100  # instances: each has nine values, and SQLite takes some hu
 
 @dataclass(frozen=True)
 class Sent:
-    """A delivery of the history, as far as a choice among destinations asks for it."""
+    """A delivery of the history, as far as routing asks for it."""
 
     id: int
     destination: str
     status: Status
     options: str
     resend_of: int | None
+    resource_id: str
+    rule: str
+    results_of: int
 
 
 def to_delivery(row: dict[str, object]) -> Delivery:
@@ -108,13 +111,15 @@ class DeliveryQueue:
 
     def sent_before(self, study_ids: Collection[str], destinations: Collection[str]) -> list[Sent]:
         """The deliveries of these studies (or patients) to these destinations, oldest first."""
-        found = ROW.select(ROW.id, ROW.destination, ROW.status, ROW.options, ROW.resend_of)
+        found = ROW.select(
+            ROW.id, ROW.destination, ROW.status, ROW.options, ROW.resend_of, ROW.resource_id, ROW.rule, ROW.results_of
+        )
         of_them = (ROW.study_id.in_(sorted(study_ids)), ROW.destination.in_(sorted(destinations)))
         with session(self._database):
             ordered = rows(found.where(*of_them).order_by(ROW.id).tuples())
             return [
-                Sent(delivery_id, destination, Status(status), options, resend_of)
-                for delivery_id, destination, status, options, resend_of in ordered
+                Sent(delivery_id, destination, Status(status), *told)
+                for delivery_id, destination, status, *told in ordered
             ]
 
     def wake_due(self, now: float) -> None:
