@@ -20,6 +20,7 @@ from dicom_router.host.sdk import Request
 from dicom_router.metrics import CONTENT_TYPE
 from dicom_router.orthanc_rest import OrthancError, OrthancRest
 from dicom_router.problems import Problem
+from dicom_router.store.database import LOST
 from dicom_router.store.journal import NewDecision, Position
 from dicom_router.store.sqlite import open_sqlite, session
 from dicom_router.store.store import Store
@@ -289,6 +290,28 @@ def test_waiting_deliveries_are_not_counted_again_within_a_moment(
     for expected in (1, 1, 2):
         client.api.handle(Request("GET", f"{ROOT}/metrics"))
         assert len(counted) == expected
+
+
+def state_told(client: Client) -> str:
+    (state,) = [dict(labels)["state"] for labels, value in scrape(client)["state"].items() if value]
+    return state
+
+
+def test_the_metrics_tell_that_the_database_does_not_answer(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert state_told(client) == "Running"
+
+    def lost(*_: object) -> object:
+        raise LOST[0]("the server closed the connection")
+
+    monkeypatch.setattr(Tallies, "deliveries", lost)
+    assert state_told(client) == "Suspended"
+
+
+def test_the_metrics_tell_that_the_database_cannot_be_written(
+    client: Client, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "trouble", lambda: "its disk is full; make room")
+    assert state_told(client) == "Suspended"
 
 
 # --- the dashboard ---------------------------------------------------------------------------------------------------

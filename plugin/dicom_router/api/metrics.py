@@ -13,6 +13,7 @@ from dicom_router.api.status import state_of
 from dicom_router.host.sdk import Response
 from dicom_router.metrics import CONTENT_TYPE, DestinationState, Intake, Snapshot, exposition
 from dicom_router.orthanc_rest import OrthancError
+from dicom_router.store.database import LOST
 from dicom_router.store.store import Store
 from dicom_router.store.tallies import OpenDeliveries
 
@@ -33,18 +34,21 @@ class MetricsRoutes:
         return [Endpoint("GET", "/metrics", "Metrics in the text format of Prometheus", self.metrics, None)]
 
     def metrics(self, _call: Call) -> Response:
-        """Never an error: also while routing is suspended."""
-        return Response(exposition(self._snapshot()), CONTENT_TYPE, headers=HEADERS)
+        """Never an error: also while routing is suspended, and while the database does not answer."""
+        try:
+            snapshot = self._snapshot(self._services.store)
+        except LOST:
+            snapshot = self._snapshot(None)
+        return Response(exposition(snapshot), CONTENT_TYPE, headers=HEADERS)
 
-    def _snapshot(self) -> Snapshot:
+    def _snapshot(self, store: Store | None) -> Snapshot:
         services = self._services
-        store = services.store
         alerts, unsent = store.alert_book.counts() if store else ({}, {})
         return Snapshot(
             now=services.clock(),
             version=__version__,
             orthanc=services.orthanc_version,
-            state=state_of(services),
+            state=state_of(services, store),
             problems=len(services.problems),
             recycling_near=services.live_warning() is not None,
             destinations=self._destinations(),

@@ -51,7 +51,7 @@ class StatusRoutes:
         problems = [*services.problems, *more]
         return StatusAnswer(
             version=__version__,
-            state="Suspended" if more else state_of(services),
+            state="Suspended" if more else state_of(services, store),
             problems=answers(problems),
             warnings=answers([*services.all_warnings(), *self._rule_warnings.all()]),
             queue=QueueAnswer(
@@ -77,14 +77,14 @@ class StatusRoutes:
     def _switch(self, call: Call, *, paused: bool) -> StateAnswer:
         self._services.need_store().switches.pause_router(paused=paused, user=call.user)
         self._services.ring()
-        return StateAnswer(state=state_of(self._services))
+        return StateAnswer(state=state_of(self._services, self._services.store))
 
 
-def state_of(services: Services) -> str:
-    """The state of the router as it is shown."""
-    if services.problems or services.store is None:
+def state_of(services: Services, store: Store | None) -> str:
+    """The state of the router as it is shown; without a `store` the database does not answer."""
+    if services.problems or store is None or store.trouble():
         return "Suspended"
-    return "Paused" if services.store.switches.router_paused() else "Running"
+    return "Paused" if store.switches.router_paused() else "Running"
 
 
 def answers(problems: list[Problem]) -> list[ProblemAnswer]:

@@ -78,12 +78,20 @@ const REMEDY = {
   Permanent: "Trying again does not help. Mend what the message says, then resend.",
 };
 
+const GIVEN_UP = "The router has given up. Once the cause is gone, resend it.";
+
+function remedy({ LastError, Status }) {
+  if (LastError.Class === "Permanent") return REMEDY.Permanent;
+  if (Status === "Failed") return GIVEN_UP;
+  return ENDED.has(Status) ? "" : REMEDY.Transient;
+}
+
 function Wrong({ delivery }) {
   const { LastError, Status } = delivery;
   if (!LastError || Status === "Completed") return null;
   return html`<${Notice} tone=${Status === "Failed" ? "bad" : "warn"}>
     <p><strong>${LastError.Message}</strong> <code>${LastError.Code}</code></p>
-    <p>${REMEDY[LastError.Class]}</p>
+    <p>${remedy(delivery)}</p>
   <//>`;
 }
 
