@@ -15,6 +15,7 @@ from urllib.parse import unquote_plus
 
 from dicom_router.host.kept import keep
 from dicom_router.host.request_threads import RequestThreads
+from dicom_router.host.thread_state import keep_thread_state
 from dicom_router.users import checks_users, user_of
 
 PLUGIN = "python"  # all Python scripts are this one plugin for Orthanc
@@ -182,6 +183,7 @@ class OrthancHost:
         """What Orthanc calls: it translates the change and raises nothing."""
 
         def listen(change_type: int, _level: int, resource_id: str) -> None:
+            keep_thread_state()
             change = self._changes.get(change_type)
             if change is None:
                 return
