@@ -246,6 +246,36 @@ def test_a_rule_that_is_there_is_not_added_again(client: Client) -> None:
     assert len(names(client)) == 2
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('{"Name": "n", "Match": {"StudyDescription": {"Contains": NaN}}, "Send": []}', "NaN"),
+        ('{"Name": "n", "Match": {"Rows": 1e400}, "Send": []}', "1e400"),
+        ('{"Name": "n", "Match": {"Modality": "CT", "Modality": "MR"}, "Send": []}', '"Modality" comes twice'),
+        ("[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_what_others_could_not_read_again_is_refused(client: Client, text: str, told: str) -> None:
+    status, answer = client.call("POST", "/rules", text.encode())
+    assert status == 400
+    assert told in answer["Error"]
+
+
+def test_a_deeply_nested_rule_is_refused(client: Client) -> None:
+    value: object = "x"
+    for _ in range(300):
+        value = [value]
+    deep = MR | {"Tests": [{"Given": {"StudyDescription": value}, "Expect": False}]}
+    assert client.call("POST", "/rules", deep)[0] == 400
+    assert len(names(client)) == 1
+
+
+@pytest.mark.parametrize("now", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"])
+def test_a_preview_at_the_end_of_the_calendar_is_refused(client: Client, now: str) -> None:
+    status, answer = client.call("POST", "/rules-preview", {"Rule": MR, "Tags": {"Modality": "MR"}, "Now": now})
+    assert (status, "1900 to 9000" in answer["Error"]) == (400, True)
+
+
 def test_a_rule_of_the_file_cannot_be_changed(client: Client) -> None:
     assert client.call("PUT", "/rules/all CT", CT)[0] == 409
     assert client.call("DELETE", "/rules/all CT", {})[0] == 409

@@ -31,6 +31,13 @@ def problems(section: object) -> dict[str, str]:
     return {each.path: each.message for each in found}
 
 
+def nested(levels: int) -> object:
+    value: object = "x"
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
 def problems_of_rule(**changes: object) -> dict[str, str]:
     return problems({"Rules": [CT | changes]})
 
@@ -42,6 +49,15 @@ def problems_of_rule(**changes: object) -> dict[str, str]:
     ("section", "path", "said"),
     [
         (None, "", "must be an object, not null."),
+        ({"Rules": [CT | {"Schedule": []}]}, ".Rules[0].Schedule", "A text like"),
+        ({"Rules": [CT | {"Schedule": False}]}, ".Rules[0].Schedule", "A text like"),
+        ({"Rules": [CT | {"Schedule": 0}]}, ".Rules[0].Schedule", "A text like"),
+        (
+            {"Rules": [CT | {"Tests": [{"Given": {"StudyID": nested(200)}}]}]},
+            ".Rules[0]",
+            "is nested more than 64 deep",
+        ),
+        ({"Destinations": {"A": {"Folder": "/srv/a\0b"}}}, ".Destinations.A.Folder", "may hold no NUL"),
         (["x"], "", "must be an object, not a list."),
         ({"Retry": 5}, ".Retry", "must be an object, not 5."),
         ({"Retry": {"Factor": "2"}}, ".Retry.Factor", 'must be a number, not "2".'),

@@ -231,3 +231,28 @@ def test_whatever_is_written_gives_a_match_or_problems_below_its_path(spec: obje
     assert all(problem.path.startswith("Router.Rules[2].Match") and problem.message for problem in problems)
     if match is not None:
         match.evaluate(TagFacts({}), NOW).to_json()
+
+
+# --- wildcards -------------------------------------------------------------------------------------------------------
+
+
+def wildcard_holds(pattern: str, value: str) -> bool:
+    """By the definition, tried everywhere."""
+    if not pattern:
+        return not value
+    if pattern[0] == "*":
+        return any(wildcard_holds(pattern[1:], value[start:]) for start in range(len(value) + 1))
+    return bool(value) and pattern[0] in ("?", value[0]) and wildcard_holds(pattern[1:], value[1:])
+
+
+@given(st.text("ab*?", min_size=1, max_size=7), st.text("ab", min_size=1, max_size=8))
+def test_a_wildcard_matches_as_it_is_defined(pattern: str, value: str) -> None:
+    match = compiled({"StudyDescription": {"Wildcard": pattern}})
+    facts = TagFacts({"StudyDescription": [value]})
+    assert match.evaluate(facts, NOW).matched is wildcard_holds(pattern, value)
+
+
+def test_no_value_makes_a_wildcard_take_long() -> None:
+    """With each star it took some ten times as long: this pattern would take years."""
+    match = compiled({"ImageComments": {"Wildcard": "*a" * 30 + "*b"}})
+    assert not match.evaluate(TagFacts({"ImageComments": ["a" * 10_000]}), NOW).matched

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from dicom_router.api.json_body import read_json
 from dicom_router.api.schemas import ErrorAnswer
 from dicom_router.host.sdk import Request, Response
 from dicom_router.problems import Problem
@@ -146,8 +147,8 @@ def _body(endpoint: Endpoint, request: Request) -> Any:
     if request.method in READING:
         return None
     try:
-        value = json.loads(request.body or b"{}")
-    except (ValueError, RecursionError) as wrong:
+        value = read_json(request.body or b"{}")
+    except ValueError as wrong:
         raise HttpError(400, f"The body is not JSON: {wrong}.") from None
     if endpoint.body is None:
         if not isinstance(value, dict):

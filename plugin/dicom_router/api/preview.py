@@ -28,6 +28,7 @@ from dicom_router.rules.rule import Rule
 from dicom_router.rules.wording import sentence
 from dicom_router.studies.study import ResourceFacts, exists
 
+YEARS = range(1900, 9001)  # of the moment at which tags are looked at; time zones need room at the ends
 MOST_PAGES = 500  # of the change log
 Change = Literal["NoLonger", "New", "Otherwise"]
 CHANGES: dict[Change, str] = {
@@ -62,6 +63,8 @@ class PreviewRoutes:
             raise HttpError(400, 'Say exactly one of "Studies", "Last" and "Tags".')
         if body.now is not None and body.tags is None:
             raise HttpError(400, '"Now" goes with "Tags" only.')
+        if body.now is not None and body.now.year not in YEARS:
+            raise HttpError(400, f'The year of "Now" must be {YEARS.start} to {YEARS.stop - 1}.')
         rule = self._rule(body.rule)
         if body.tags is not None:
             now = body.now or datetime.fromtimestamp(self._services.clock(), UTC)

@@ -77,6 +77,8 @@ class DestinationReader(Reader):
         kept = Format(shape.format or Format.DICOM)
         if "${" in folder or not PurePath(folder).is_absolute():
             self.tell(f"{path}.Folder", 'must be an absolute path, like "/srv/export".')
+        if "\0" in folder:
+            self.tell(f"{path}.Folder", "may hold no NUL.")
         if shape.path is not None:
             try:
                 parse_template(shape.path, one_file=kept.one_file)

@@ -119,6 +119,15 @@ def _wanted(error: Mapping[str, Any]) -> str | None:
     return _KINDS.get(error["type"])
 
 
+def depth(value: object) -> int:
+    """How deep lists and objects are nested in each other; 0 for what is neither."""
+    found, level = 0, [value]
+    while nested := [each for each in level if isinstance(each, Mapping | list)]:
+        level = [inner for each in nested for inner in (each.values() if isinstance(each, Mapping) else each)]
+        found += 1
+    return found
+
+
 def _inner(kind: type[BaseModel], steps: Sequence[str]) -> type[BaseModel]:
     """The model that stands at a place within another one."""
     for step in steps:

@@ -10,7 +10,7 @@ from pydantic.alias_generators import to_pascal
 from dicom_router.alteration import Alteration, Method, alteration_of
 from dicom_router.config.alterations import alteration_problems, transcode_problems
 from dicom_router.config.destinations import DestinationReader
-from dicom_router.config.reading import mapping
+from dicom_router.config.reading import depth, mapping
 from dicom_router.config.sections import ProcessSection, RuleSection, SendSection
 from dicom_router.deliveries.delivery import Priority
 from dicom_router.destination import Destination, Format, Kind, Verify, process_name
@@ -21,6 +21,7 @@ from dicom_router.rules.rule import Choice, Origin, Process, Rule, Send
 CHOICE_KEYS = frozenset({"To", "FirstOf", "OneOf", "By", "After", "AndWhenBack"})
 DEFAULT_AFTER = 600.0  # seconds
 LEAST_MEMBERS = 2
+DEEPEST = 64  # a rule; what shows it as JSON has a limit, too
 UNNAMED = "unnamed"  # while the rest of a rule without a right name is looked at
 # A rule sends what triggers it: what comes with a single instance is that instance (docs/decisions.md).
 OWN_LEVEL = {"StableStudy": "Study", "StableSeries": "Series", "StablePatient": "Patient", "NewInstance": "Instance"}
@@ -49,6 +50,9 @@ class RuleReader(DestinationReader):
     ) -> Rule | None:
         """A rule as a user wrote it; None when it has problems, which are collected."""
         before = len(self.problems)
+        if depth(entry) > DEEPEST:
+            self.tell(path, f"is nested more than {DEEPEST} deep.")
+            return None
         shape = self.model(RuleSection, entry, path, instead={"Name": UNNAMED})
         raw = mapping(entry)
         match = self._match(raw.get("Match", {}), f"{path}.Match")
@@ -59,7 +63,8 @@ class RuleReader(DestinationReader):
         ]
         if shape is None:
             return None
-        schedule = self.schedule(shape.schedule, f"{path}.Schedule") if shape.schedule else None
+        said = shape.schedule is not None and shape.schedule != ""
+        schedule = self.schedule(shape.schedule, f"{path}.Schedule") if said else None
         instances = self._instances(shape.instances, f"{path}.Instances")
         self._deleting(shape, path)
         self._altered(shape, sends, path)

@@ -316,5 +316,13 @@ def _pattern(text: str, ignore_case: bool) -> Predicate:
 
 def _wildcard(text: str) -> str:
     r"""The regular expression of a pattern for the whole value: `*` any text, `?` one character, the rest as it is."""
-    pieces = {"*": "(?s:.*)", "?": "(?s:.)"}
-    return r"\A" + "".join(pieces.get(char, re.escape(char)) for char in re.sub(r"\*+", "*", text.strip(" \0"))) + r"\Z"
+    first, *rest = (_without_stars(piece) for piece in re.split(r"\*+", text.strip(" \0")))
+    if not rest:
+        return rf"\A{first}\Z"
+    # What stands between two stars is found where it comes first, once and for all: other places need not be tried.
+    between = "".join(f"(?>(?s:.*?){piece})" for piece in rest[:-1])
+    return rf"\A{first}{between}(?s:.*){rest[-1]}\Z"
+
+
+def _without_stars(text: str) -> str:
+    return "".join("(?s:.)" if char == "?" else re.escape(char) for char in text)
