@@ -38,6 +38,13 @@ def nested(levels: int) -> object:
     return value
 
 
+def test_a_pause_is_never_none() -> None:
+    section = {"Retry": {"First": "0s", "Max": "0s"}, "Destinations": {"ARCHIVE": {"Modality": "ARCHIVE"}}}
+    settings, found = parse(section, KNOWN)
+    assert not found
+    assert settings.destinations["ARCHIVE"].retry == RetryPolicy(first=0.1, max=0.1)
+
+
 def problems_of_rule(**changes: object) -> dict[str, str]:
     return problems({"Rules": [CT | changes]})
 

@@ -5,6 +5,7 @@ import errno
 import io
 import os
 import queue
+import stat
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -182,6 +183,21 @@ def test_a_probe_tells_whether_a_file_can_be_written(
     assert full is not None
     assert full.code == "DiskFull"
     assert contents(tmp_path) == {}
+
+
+def test_a_file_counts_where_the_system_cannot_be_told_to_keep_folders(
+    files: FolderFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = os.fsync
+
+    def fsync(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        plain(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write(files, tmp_path, "a")
+    assert len(contents(tmp_path)) == 1
 
 
 def raising(problem: Exception) -> Callable[..., None]:

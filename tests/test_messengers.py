@@ -10,7 +10,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -248,6 +248,11 @@ def test_only_wrong_recipients_are_an_error(letters: Letters, port: int) -> None
 def test_a_mail_server_that_is_away_is_an_error() -> None:
     with pytest.raises(MessengerError, match="ConnectionRefusedError"):
         MailMessenger(mail(closed_port())).send(MESSAGE)
+
+
+def test_a_name_that_no_server_can_have_is_an_error() -> None:
+    with pytest.raises(MessengerError):
+        MailMessenger(replace(mail(1), host="m" * 64)).send(MESSAGE)
 
 
 def test_what_is_no_mail_server_is_an_error(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,6 +49,10 @@ class AlertsReader(Reader):
             )
         if bool(shape.username) != bool(shape.password):
             self.tell(f"{path}.Password", "goes with Username: give both or neither.")
+        # Python's smtplib sends both as ASCII.
+        for key, value in (("Username", shape.username), ("Password", shape.password)):
+            if not value.isascii():
+                self.tell(f"{path}.{key}", "must be ASCII letters, digits and signs: others cannot be sent.")
         usual = PORT_TLS if shape.tls else PORT_START_TLS if shape.start_tls else PORT
         return Mail(
             host=shape.host,

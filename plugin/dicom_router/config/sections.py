@@ -17,11 +17,18 @@ NAME = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9 _.\-]{1,64}")
 HOST_NAME = re.compile(r"[A-Za-z0-9._:\-]{1,253}")
 # No line end, comma or quote: an address becomes part of a header.
 MAIL_ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9.-]{1,253}")
+SHORTEST_PAUSE = 0.1  # seconds between two attempts
+LONGEST_LABEL = 63  # of a host name (RFC 1035, 2.3.4)
 LONGEST_AE_TITLE = 16  # DICOM PS3.5 6.2: AE, no backslash, not only spaces
 
 
 def _duration(value: object) -> float:
     return parse_duration(value)
+
+
+def _pause(value: object) -> float:
+    """At once would mean hundreds of attempts a second."""
+    return max(parse_duration(value), SHORTEST_PAUSE)
 
 
 def _name(value: str) -> str:
@@ -62,12 +69,14 @@ def _mail_address(value: str) -> str:
 
 
 def _host_name(value: str) -> str:
-    if not HOST_NAME.fullmatch(value):
+    labels = value.removesuffix(".").split(".")
+    if not HOST_NAME.fullmatch(value) or not all(0 < len(each) <= LONGEST_LABEL for each in labels):
         raise ValueError("must be the name or the IP address of the mail server")
     return value
 
 
 Duration = Annotated[float, BeforeValidator(_duration)]
+Pause = Annotated[float, BeforeValidator(_pause)]
 Name = Annotated[str, AfterValidator(_name)]
 MailAddress = Annotated[str, AfterValidator(_mail_address)]
 HostName = Annotated[str, AfterValidator(_host_name)]
@@ -83,9 +92,9 @@ class Section(BaseModel):
 class RetrySection(Section):
     """`Retry`: how failed deliveries are tried again."""
 
-    first: Duration = 30.0
+    first: Pause = 30.0
     factor: float = Field(2.0, ge=1, le=100)
-    max: Duration = 3600.0
+    max: Pause = 3600.0
     jitter: float = Field(0.2, ge=0, le=1)
     give_up_after: Duration = 7 * 86400.0
 

@@ -33,7 +33,7 @@ class MailMessenger:
                 refused = server.send_message(self._letter(message))
         except smtplib.SMTPResponseException as problem:
             raise MessengerError(f"the mail server answered {problem.smtp_code}") from None
-        except (smtplib.SMTPException, OSError) as problem:
+        except (smtplib.SMTPException, OSError, UnicodeError) as problem:
             raise MessengerError(f"the mail server cannot be used ({type(problem).__name__})") from None
         if refused:  # the others have it: to send it again would tell them twice
             raise PartlyRefusedError(f"the mail server refused {len(refused)} of the recipients")

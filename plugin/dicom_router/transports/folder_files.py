@@ -16,6 +16,7 @@ from dicom_router.filing.template import Place
 
 TEMPORARY = ".dicom-router-"
 PROBE_BYTES = 65536  # a disk that is full to the last block still makes empty files
+NOT_FOR_FOLDERS = {errno.EINVAL, errno.EBADF, errno.ENOTSUP}
 LONG_MARK = 16
 
 Fill = Callable[[Path], None]  # writes the content; the file is there, and empty
@@ -128,12 +129,16 @@ def _make_folders(root: str, names: tuple[str, ...]) -> Path:
 
 
 def _sync(path: Path) -> None:
-    """Onto the disk, where the system can be told so (Windows cannot for folders)."""
-    if path.is_dir() and os.name == "nt":
+    """Onto the disk, where the system can be told so (Windows and some shared folders cannot for folders)."""
+    is_folder = path.is_dir()
+    if is_folder and os.name == "nt":
         return
-    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    handle = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)
     try:
         os.fsync(handle)
+    except OSError as problem:
+        if not (is_folder and problem.errno in NOT_FOR_FOLDERS):
+            raise
     finally:
         os.close(handle)
 
