@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from builders import BROKEN, BUSY, NOT_UNDERSTOOD, STRANGER, destination, enqueued, found, subject
+from builders import BROKEN, BUSY, NOT_UNDERSTOOD, STRANGER, destination, enqueued, fill, found, subject
 from conftest import OpenStore
 from dicom_router.deliveries.alternates import Alternates
 from dicom_router.deliveries.delivery import Delivery, Priority, Reason, Status
@@ -25,7 +25,9 @@ from dicom_router.dispatch.sender import MOST_PROCESSES
 from dicom_router.dispatch.sending import MOST_SHARED
 from dicom_router.dispatch.verifiers import SHARED
 from dicom_router.orthanc_rest import OrthancError, OrthancRest
+from dicom_router.store import schema
 from dicom_router.store.database import LOST
+from dicom_router.store.failover import MOST_AT_ONCE
 from dicom_router.store.history import Filter
 from dicom_router.store.overdue import OLDEST
 from dicom_router.store.store import Store
@@ -605,6 +607,53 @@ def test_a_send_may_give_up_sooner_than_its_destination(world: World) -> None:
     world.running.ring()
     world.becomes(soon, Status.FAILED)
     assert found(world.store, patient).status in {Status.SCHEDULED, Status.RETRYING}
+
+
+FIRST_OF = Alternates(("B",), 600.0).to_text()
+
+
+def waiting_beyond_after(world: World, count: int) -> None:
+    """So many deliveries to C, which wait for longer than the `After` of their FirstOf."""
+    now = world.clock()
+    fill(world.store, 0, count)
+    late = {"due_at": now - 700, "created_at": now - 700, "failover_at": now - 100}
+    schema.Delivery.update(destination="C", alternates=FIRST_OF, **late).execute()
+
+
+def test_many_that_wait_beyond_after_for_a_paused_destination_slow_down_no_other(world: World) -> None:
+    waiting_beyond_after(world, 5000)
+    world.store.switches.pause_destination("C", paused=True)
+    world.study("s", 1)
+    world.start()
+    began = time.monotonic()
+    for _ in range(5):
+        world.study("s", 1)
+        world.becomes(world.send("s"), Status.COMPLETED)
+    assert time.monotonic() - began < LIMIT
+    assert len(world.store.history.ids(Filter(destination="C", statuses=["Scheduled"]))) == 5000
+
+
+def test_all_that_wait_beyond_after_fail_over_without_a_pause_between_them(world: World) -> None:
+    count = 3 * MOST_AT_ONCE
+    waiting_beyond_after(world, count)
+    del world.destinations["C"]
+    world.store.switches.pause_destination("B", paused=True)
+    world.start()
+    world.wait(lambda: world.store.history.counts("B")["Scheduled"] == count, "B takes over")
+
+
+def test_what_waited_for_a_window_beyond_after_fails_over_once_the_destination_is_held(world: World) -> None:
+    world.closed.add("A")
+    for study in ("s", "urgent"):
+        world.study(study)
+    world.start()
+    waiting = world.send("s", alternates=FIRST_OF, failover_at=world.clock() - 100)
+    a_round_later(world, 2)
+    assert found(world.store, waiting).status is Status.SCHEDULED
+    world.transport.peer("A").alive = False
+    world.send("urgent", priority=Priority.URGENT)
+    world.becomes(waiting, Status.CANCELED)
+    world.wait(lambda: len(world.stored("B")) >= 5, "B takes over")
 
 
 @pytest.mark.parametrize("lanes", [2, 4])

@@ -9,8 +9,6 @@ import threading
 import time
 from collections.abc import Mapping
 
-from dicom_router.deliveries.delivery import Delivery
-from dicom_router.deliveries.outcome import Scope
 from dicom_router.destination import Destination
 from dicom_router.dispatch.breaker import Breaker
 from dicom_router.dispatch.closing import Closing
@@ -23,6 +21,7 @@ from dicom_router.dispatch.recovery import GRACE_SECONDS, take_over
 from dicom_router.dispatch.sender import Sender
 from dicom_router.dispatch.workers import Workers
 from dicom_router.store.database import LOST, session
+from dicom_router.store.failover import MOST_AT_ONCE
 from dicom_router.store.queue import LEASE_SECONDS
 from dicom_router.store.store import Store
 from dicom_router.transports.transport import JobState
@@ -31,6 +30,7 @@ ERROR_PAUSE_SECONDS = 0.5
 IDLE_SECONDS = 10.0
 SHARED_IDLE_SECONDS = 2.0  # what another Orthanc adds rings no bell here
 FAILOVER_SECONDS = 1.0
+FAILOVER_RESTS = 20  # times as long as a look took: among a million that wait for something else it takes a second
 LEASE_RENEWAL_SECONDS = 5.0
 FENCE_SECONDS = LEASE_SECONDS - 15.0  # without a renewal for so long, all is given back before another takes it
 DATABASE_RETRY_SECONDS = 1.0
@@ -161,11 +161,11 @@ class Dispatcher:
             self._workers.stopping.wait(ERROR_PAUSE_SECONDS)
 
     def _advance(self, now: float) -> bool:
-        """Do what is due now. True when there is more at once: the end of an attempt has made room for the next."""
+        """Do what is due now. True when there is more at once, as when the end of an attempt has made room."""
         self._renew_leases(now)  # first: what was taken over while this process stood still must not be sent here
         self._adopt(now)
         self._queue.wake_due(now)
-        self._fail_over(now)
+        more = self._fail_over(now)
         gave_up = self._giving_up.look(now)
         self._health.probe(now)
         self._sender.under_way.poll(now)
@@ -173,7 +173,7 @@ class Dispatcher:
         self._sender.try_unproven(now)
         self._sender.start_processes(now)
         self._sender.fill(now)
-        return self._closing.close_over(self._sender.active, now) or gave_up
+        return self._closing.close_over(self._sender.active, now) or more or gave_up
 
     def _pause(self) -> float:
         """Seconds until something is due."""
@@ -183,7 +183,10 @@ class Dispatcher:
         soon = [at for at in (look, gathered) if at is not None]
         if soon:
             return min([*soon, now + LONGEST_LOOK]) - now
-        due = (self._queue.next_due(), self._failover.next_due(), self._health.next_change())
+        failover = self._failover.next_due()
+        if failover is not None:  # also of what waits for something else: it is looked at again, but not at once
+            failover = max(failover, self._next_failover)
+        due = (self._queue.next_due(), failover, self._health.next_change())
         return min([now + self._idle_seconds, *(at for at in due if at is not None)]) - now
 
     def _renew_leases(self, now: float) -> None:
@@ -204,20 +207,18 @@ class Dispatcher:
         if lost:
             self._outside.log(f"{len(lost)} deliveries are taken over, whose Orthanc has died or was cut off")
 
-    def _fail_over(self, now: float) -> None:
-        """Hand what has waited for an unreachable destination for too long to the next one."""
+    def _fail_over(self, now: float) -> bool:
+        """Hand what has waited for an unreachable destination for too long to the next one. True: there may be more."""
         if now < self._next_failover:
-            return
-        self._next_failover = now + FAILOVER_SECONDS
-        for delivery in self._failover.due(now):
-            if self._unreachable(delivery):
-                self._failover.fail_over(delivery, now)
-            else:
-                self._failover.look_again(delivery, now + FAILOVER_SECONDS)
-
-    def _unreachable(self, delivery: Delivery) -> bool:
-        broken = delivery.error_scope in {Scope.DESTINATION, Scope.ASSOCIATION}
-        return broken or self._health.unreachable(delivery.destination)
+            return False
+        began = time.monotonic()
+        due = self._failover.due(now, self._health.reachable())
+        took = time.monotonic() - began
+        for delivery in due:
+            self._failover.fail_over(delivery, now)
+        more = len(due) == MOST_AT_ONCE
+        self._next_failover = now if more else now + max(FAILOVER_SECONDS, FAILOVER_RESTS * took)
+        return more
 
     # Stopping
 

@@ -75,10 +75,9 @@ class Health:
             return False
         return True if blocked.reason is Reason.WINDOW else None
 
-    def unreachable(self, name: str) -> bool:
-        """It is held, or not there at all."""
-        destination = self.destinations.get(name)
-        return destination is None or destination.gone or self.breaker(name).held
+    def reachable(self) -> list[str]:
+        """Those that are there and not held."""
+        return [name for name, each in self.destinations.items() if not (each.gone or self.breaker(name).held)]
 
     def next_change(self) -> float | None:
         """When a destination is next probed or opens its window; None when none will."""
