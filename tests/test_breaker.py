@@ -78,6 +78,15 @@ def test_probes_come_after_15_then_30_then_every_50_seconds() -> None:
     assert pauses == [15, 30, 50, 50, 50]
 
 
+def test_a_clock_that_is_set_back_delays_no_probe() -> None:
+    breaker = held()
+    assert breaker.probe_due(NOW - 3600)
+    for _ in range(4):
+        breaker.probed(NOW - 3600, "still refused")
+    assert not breaker.probe_due(NOW - 3600)
+    assert breaker.probe_due(NOW - 3600 + 50)
+
+
 def test_only_one_probe_is_under_way() -> None:
     breaker = held()
     breaker.probing = True

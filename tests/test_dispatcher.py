@@ -526,6 +526,18 @@ def test_all_that_waits_for_a_destination_is_sent_when_it_is_back(world: World) 
         world.becomes(delivery, Status.COMPLETED)
 
 
+def test_a_clock_that_is_set_back_delays_no_destination_that_is_back(world: World) -> None:
+    sent = world.study("s")
+    world.transport.peer("A").alive = False
+    world.start()
+    world.send("s")
+    world.wait(lambda: world.running.breaker("A").held, "held")
+    world.transport.peer("A").alive = True
+    world.later -= 3600
+    world.running.ring()
+    world.wait(lambda: sorted(world.stored("A")) == sorted(sent), "sent")
+
+
 def test_a_delivery_is_given_up_after_its_time(world: World) -> None:
     world.destinations["A"] = destination("A", retry=RetryPolicy(first=0.01, max=0.01, jitter=0, give_up_after=0.05))
     world.study("s")

@@ -8,6 +8,8 @@ it: nothing is sent, and it is probed after 15 s, then 30, then every 50; a prob
 
 from dataclasses import dataclass
 
+from dicom_router.dispatch.timer import is_due
+
 FAILURES_TO_HOLD = 3
 FIRST_PROBE = 15.0
 LAST_PROBE = 50.0  # with the time that a probe takes, a destination that is back is found within a minute
@@ -38,7 +40,7 @@ class Breaker:
 
     def probe_due(self, now: float) -> bool:
         """It is held and the next probe's time has come."""
-        return self.held and not self.probing and now >= self.probe_at
+        return self.held and not self.probing and is_due(now, self.probe_at, LAST_PROBE)
 
     def succeeded(self, now: float) -> bool:
         """It accepted an instance. True when it was failing before: what waits for it should be woken."""

@@ -19,6 +19,7 @@ from dicom_router.dispatch.job import LONGEST_LOOK
 from dicom_router.dispatch.outside import Outside
 from dicom_router.dispatch.recovery import GRACE_SECONDS, take_over
 from dicom_router.dispatch.sender import Sender
+from dicom_router.dispatch.timer import Timer
 from dicom_router.dispatch.workers import Workers
 from dicom_router.store.database import LOST, session
 from dicom_router.store.failover import MOST_AT_ONCE
@@ -53,9 +54,9 @@ class Dispatcher:
         self._giving_up = GivingUp(store.overdue, self._health, outside)
         self._closing = Closing(store.queue, store.ledger, self._workers, outside)
         self._thread = threading.Thread(target=self._run, name="router-dispatch")
-        self._next_renewal = 0.0
-        self._next_failover = 0.0
-        self._next_adoption = 0.0
+        self._next_renewal = Timer()
+        self._next_failover = Timer()
+        self._next_adoption = Timer()
         self._renewed_at = outside.clock()
         self._idle_seconds = SHARED_IDLE_SECONDS if store.shared else IDLE_SECONDS
         self._recovered = False
@@ -111,8 +112,8 @@ class Dispatcher:
 
     def _go_on(self) -> None:
         """All there is to do, until the router stops. Raises the errors of LOST."""
-        self._next_renewal = 0.0
-        self._next_adoption = self._outside.clock() + GRACE_SECONDS
+        self._next_renewal = Timer()
+        self._next_adoption.wait(self._outside.clock(), GRACE_SECONDS)
         if not self._recovered:
             self._recover()
             self._recovered = True
@@ -185,14 +186,14 @@ class Dispatcher:
             return min([*soon, now + LONGEST_LOOK]) - now
         failover = self._failover.next_due()
         if failover is not None:  # also of what waits for something else: it is looked at again, but not at once
-            failover = max(failover, self._next_failover)
+            failover = max(failover, self._next_failover.at)
         due = (self._queue.next_due(), failover, self._health.next_change())
         return min([now + self._idle_seconds, *(at for at in due if at is not None)]) - now
 
     def _renew_leases(self, now: float) -> None:
-        if now < self._next_renewal:
+        if not self._next_renewal.due(now):
             return
-        self._next_renewal = now + LEASE_RENEWAL_SECONDS
+        self._next_renewal.wait(now, LEASE_RENEWAL_SECONDS)
         if self._sender.active:
             ours = self._queue.renew_leases([sending.delivery.lease for sending in self._sender.active], now)
             self._sender.end_others(ours)
@@ -200,16 +201,16 @@ class Dispatcher:
 
     def _adopt(self, now: float) -> None:
         """Send on what an Orthanc that died left behind."""
-        if now < self._next_adoption:
+        if not self._next_adoption.due(now):
             return
-        self._next_adoption = now + LEASE_RENEWAL_SECONDS
+        self._next_adoption.wait(now, LEASE_RENEWAL_SECONDS)
         lost = self._take_over()
         if lost:
             self._outside.log(f"{len(lost)} deliveries are taken over, whose Orthanc has died or was cut off")
 
     def _fail_over(self, now: float) -> bool:
         """Hand what has waited for an unreachable destination for too long to the next one. True: there may be more."""
-        if now < self._next_failover:
+        if not self._next_failover.due(now):
             return False
         began = time.monotonic()
         due = self._failover.due(now, self._health.reachable())
@@ -217,7 +218,7 @@ class Dispatcher:
         for delivery in due:
             self._failover.fail_over(delivery, now)
         more = len(due) == MOST_AT_ONCE
-        self._next_failover = now if more else now + max(FAILOVER_SECONDS, FAILOVER_RESTS * took)
+        self._next_failover.wait(now, 0.0 if more else max(FAILOVER_SECONDS, FAILOVER_RESTS * took))
         return more
 
     # Stopping

@@ -5,6 +5,7 @@ from dicom_router.deliveries.delivery import Delivery, Reason
 from dicom_router.deliveries.outcome import ErrorClass, Scope, SendError
 from dicom_router.dispatch.health import Health
 from dicom_router.dispatch.outside import Outside
+from dicom_router.dispatch.timer import Timer
 from dicom_router.store.overdue import Overdue
 
 LOOK_SECONDS = 5.0
@@ -17,15 +18,15 @@ class GivingUp:
         self._overdue = overdue
         self._health = health
         self._outside = outside
-        self._next_look = 0.0
+        self._next_look = Timer()
 
     def look(self, now: float) -> bool:
         """Give up whose time is over. True when there may be more."""
-        if now < self._next_look:
+        if not self._next_look.due(now):
             return False
         held = [name for name in self._health.destinations if self._is_held(name)]
         ended = sum(self._give_up(name, now) for name in held)
-        self._next_look = now if ended else now + LOOK_SECONDS
+        self._next_look.wait(now, 0.0 if ended else LOOK_SECONDS)
         return ended > 0
 
     def _is_held(self, name: str) -> bool:

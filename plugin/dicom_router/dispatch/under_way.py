@@ -139,7 +139,7 @@ class UnderWay:
 
     def poll(self, now: float) -> None:
         """Look at the jobs that it is time to look at."""
-        for job in [job for job in self._jobs() if job.look_at <= now]:
+        for job in [job for job in self._jobs() if job.due(now)]:
             self._look(job, self._transport.report(job.id, job.count))
 
     def next_look(self) -> float | None:
