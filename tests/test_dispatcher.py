@@ -18,8 +18,9 @@ from dicom_router.deliveries.retry import RetryPolicy
 from dicom_router.destination import Destination, Kind, Verify
 from dicom_router.dispatch import dispatcher as dispatcher_module
 from dicom_router.dispatch import verification
-from dicom_router.dispatch.breaker import PROVEN_FOR
+from dicom_router.dispatch.breaker import FAILURES_TO_HOLD, PROVEN_FOR
 from dicom_router.dispatch.dispatcher import Dispatcher
+from dicom_router.dispatch.giving_up import LONGEST_AWAY, LOOK_SECONDS
 from dicom_router.dispatch.outside import Outside
 from dicom_router.dispatch.sender import MOST_PROCESSES
 from dicom_router.dispatch.sending import MOST_SHARED
@@ -597,6 +598,35 @@ def test_many_are_given_up_without_a_pause_between_them(dead: World) -> None:
     dead.later += 3601
     dead.running.ring()
     dead.wait(lambda: all(found(dead.store, each).status is Status.FAILED for each in made), "all are given up")
+
+
+def test_what_waited_long_for_something_else_is_given_up_only_when_the_destination_has_been_away_for_long(
+    world: World,
+) -> None:
+    day = 86400.0
+    world.destinations["A"] = destination("A", retry=replace(GIVES_UP, give_up_after=7 * day))
+    world.store.switches.pause_destination("A", paused=True)
+    world.later -= 8 * day
+    old = []
+    for number in range(10):
+        world.study(f"old {number}", 1)
+        old.append(world.send(f"old {number}"))
+    world.later += 8 * day
+    world.transport.peer("A").alive = False
+    world.start()
+    world.store.switches.pause_destination("A", paused=False)
+    world.running.ring()
+    world.wait(lambda: world.running.breaker("A").held, "held")
+
+    def given_up() -> int:
+        return [found(world.store, each).status for each in old].count(Status.FAILED)
+
+    a_round_later(world, LOOK_SECONDS + 1)
+    a_round_later(world, LONGEST_AWAY - LOOK_SECONDS - 100)
+    assert given_up() <= FAILURES_TO_HOLD, "those that were tried"
+    world.later += 100
+    world.running.ring()
+    world.wait(lambda: given_up() == len(old), "given up")
 
 
 def test_what_waits_for_a_paused_destination_is_not_given_up(dead: World) -> None:

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""`GiveUpAfter` of what waits for a destination that is held: no attempt is made there that could end it."""
+"""`GiveUpAfter` of what waits for a destination that is held: no attempt is made there that could end it.
+
+What is old may have waited for something else until now: a pause, a window, or many others before it. So the
+destination itself must have been away for a while, too.
+"""
 
 from dicom_router.deliveries.delivery import Delivery, Reason
 from dicom_router.deliveries.outcome import ErrorClass, Scope, SendError
@@ -9,6 +13,7 @@ from dicom_router.dispatch.timer import Timer
 from dicom_router.store.overdue import Overdue
 
 LOOK_SECONDS = 5.0
+LONGEST_AWAY = 3600.0  # seconds for which a destination must have been away; less where `GiveUpAfter` is less
 
 
 class GivingUp:
@@ -34,11 +39,11 @@ class GivingUp:
         return blocked is not None and blocked.reason is Reason.HELD
 
     def _give_up(self, name: str, now: float) -> int:
-        destination = self._health.destinations[name]
+        destination, away_for = self._health.destinations[name], self._health.breaker(name).away_for(now)
         ended = 0
         for delivery in self._overdue.oldest(name):
-            retry = self._outside.effective(destination, delivery).retry
-            if now >= delivery.created_at + retry.give_up_after:
+            patience = self._outside.effective(destination, delivery).retry.give_up_after
+            if now >= delivery.created_at + patience and away_for >= min(patience, LONGEST_AWAY):
                 ended += self._overdue.give_up(delivery, self._why(delivery), now)
         if ended:
             self._outside.log(f"{ended} deliveries to {name} are given up, it has not answered for too long")
