@@ -870,6 +870,37 @@ def test_what_is_under_way_is_not_completed_by_a_stop_in_which_orthanc_answers_n
     assert set(studies["t"]) <= set(world.stored("B"))
 
 
+@pytest.mark.parametrize("lost", [["renew_leases", "wake_due", "progress", "defer"], ["progress", "defer"], ["defer"]])
+def test_a_stop_ends_what_is_under_way_also_when_the_database_is_away(
+    world: World, lost: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From before the stop, or from some step of it on."""
+    hung_up: list[object] = []
+    monkeypatch.setattr(dispatcher_module, "hang_up", hung_up.append)
+    world.study("first", 1)
+    world.start()
+    world.becomes(world.send("first"), Status.COMPLETED)
+    world.transport.peer("A").hangs_after = 0
+    sent = world.study("s", 20)
+    delivery = world.send("s")
+    world.wait(lambda: world.transport.running("A") > 1, "hangs")
+    failing = [Failing(getattr(world.store.queue, name), 1_000_000) for name in lost]
+    with monkeypatch.context() as away:
+        for name, method in zip(lost, failing, strict=True):
+            away.setattr(world.store.queue, name, method)
+        world.running.ring()
+        if "wake_due" in lost:
+            world.wait(lambda: any("does not answer" in line for line in world.log), "it is away")
+        world.stop()
+    assert any(method.left < 1_000_000 for method in failing)
+    assert world.transport.running() == 0
+    assert hung_up or lost == ["defer"], "the connections of what nobody could write down"
+    world.transport.peer("A").hangs_after = None
+    world.restart()
+    world.becomes(delivery, Status.COMPLETED)
+    assert sorted(each for each in world.stored("A") if each in sent) == sorted(sent)
+
+
 def test_stopping_is_quick_in_every_state_and_leaves_no_thread(world: World) -> None:
     for study, hangs_after in (("s", None), ("t", 0)):
         world.study(study)

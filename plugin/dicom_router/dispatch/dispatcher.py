@@ -61,6 +61,7 @@ class Dispatcher:
         self._idle_seconds = SHARED_IDLE_SECONDS if store.shared else IDLE_SECONDS
         self._recovered = False
         self._database_lost = False
+        self._given_back = False  # what was under way, at the end
 
     # Called from other threads
 
@@ -109,6 +110,8 @@ class Dispatcher:
                     self._go_on()
             except LOST as problem:
                 self._wait_for_database(problem)
+        if not self._given_back:
+            self._cut_off()
 
     def _go_on(self) -> None:
         """All there is to do, until the router stops. Raises the errors of LOST."""
@@ -121,6 +124,7 @@ class Dispatcher:
             self._turn()
         try:
             self._shut_down()
+            self._given_back = True
         except Exception as problem:  # noqa: BLE001 - the next start finds out what is under way
             self._outside.log(f"the dispatcher could not write everything down at its end: {problem!r}")
 
@@ -231,11 +235,27 @@ class Dispatcher:
         while self._sender.under_way.pause() and self._busy() and time.monotonic() < deadline:
             self._workers.receive(0.02)
         if self._busy():
-            hang_up({peer for peers in self._sender.peers.values() for peer in peers})
+            self._hang_up()
             deadline = time.monotonic() + HANG_UP_SECONDS
             while self._health.probing() and time.monotonic() < deadline:
                 self._workers.receive(0.02)
         self._closing.give_back(self._sender.active, self._outside.clock())
+
+    def _cut_off(self) -> None:
+        """The same without the database, which does not answer: the next start finds out how far all came."""
+        deadline = time.monotonic() + STOP_GRACE_SECONDS
+        while self._under_way_in_orthanc() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        if self._busy():
+            self._hang_up()
+
+    def _under_way_in_orthanc(self) -> bool:
+        """A job that was told to pause goes on, and Orthanc still answers."""
+        reports = [report for _, report in self._sender.under_way.halt()]
+        return None not in reports and any(report and report.state is JobState.RUNNING for report in reports)
+
+    def _hang_up(self) -> None:
+        hang_up({peer for peers in self._sender.peers.values() for peer in peers})
 
     def _busy(self) -> bool:
         return self._health.probing() or any(sending.chunks or sending.verifying for sending in self._sender.active)

@@ -217,16 +217,24 @@ class UnderWay:
 
     # Ending early
 
-    def pause(self) -> bool:
-        """The router stops: pause every job, and note how far it came. False when Orthanc does not answer any more."""
+    def halt(self) -> list[tuple[Job, JobReport | None]]:
+        """The router stops: pause every job. How each stands; None, and last, when Orthanc does not answer any more."""
         for sending in self._active:  # all of them, before anything is asked
             sending.ending = sending.ending or Reason.QUEUED
+        found: list[tuple[Job, JobReport | None]] = []
         for job in self._jobs():
-            report = self._transport.pause(job.id, job.count)
-            if report is None:
-                return False
-            self._look(job, report)
-        return True
+            found.append((job, self._transport.pause(job.id, job.count)))
+            if found[-1][1] is None:
+                break
+        return found
+
+    def pause(self) -> bool:
+        """As `halt`, and note how far each came. False when Orthanc does not answer any more."""
+        found = self.halt()
+        for job, report in found:
+            if report is not None:
+                self._look(job, report)
+        return all(report is not None for _, report in found)
 
     def end(self, sending: Sending) -> None:
         """Give the rest of an attempt back."""
