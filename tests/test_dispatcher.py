@@ -3,8 +3,9 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from itertools import groupby
 from typing import Any, cast
 
 import pytest
@@ -17,7 +18,7 @@ from dicom_router.deliveries.outcome import SendError
 from dicom_router.deliveries.retry import RetryPolicy
 from dicom_router.destination import Destination, Kind, Verify
 from dicom_router.dispatch import dispatcher as dispatcher_module
-from dicom_router.dispatch import verification
+from dicom_router.dispatch import under_way, verification, workers
 from dicom_router.dispatch.breaker import FAILURES_TO_HOLD, PROVEN_FOR
 from dicom_router.dispatch.dispatcher import Dispatcher
 from dicom_router.dispatch.giving_up import LONGEST_AWAY, LOOK_SECONDS
@@ -34,6 +35,7 @@ from dicom_router.store.overdue import OLDEST
 from dicom_router.store.store import Store
 from dicom_router.studies.listings import Listings
 from dicom_router.studies.study import list_instances
+from dicom_router.transports.transport import JobReport, JobState
 from fakes.orthanc import FakeOrthanc, unreachable
 from fakes.peers import FakeTransport
 
@@ -1218,6 +1220,40 @@ def test_who_was_thought_dead_sends_no_more_of_it(world: World, monkeypatch: pyt
     world.wait(lambda: any("belongs to another router" in line for line in world.log))
     assert world.transport.running() == 0
     assert found(world.store, delivery).owner == "there"
+
+
+def test_leases_are_renewed_however_long_orthanc_takes_to_tell_of_each_job(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher_module, "LEASE_RENEWAL_SECONDS", 0.0)
+    for module in (under_way, workers):
+        monkeypatch.setattr(module, "LONGEST_ROUND", 0.0)
+    for name in ("A", "B"):
+        world.transport.peer(name).hangs_after = 1
+    world.study("s", 40)
+    world.start()
+    for name in ("A", "B"):
+        world.send("s", name)
+    world.wait(lambda: world.transport.running() == 4, "all lanes are in use")
+    done: list[str] = []
+    report, renew = world.transport.report, world.store.queue.renew_leases
+
+    def look(job_id: str, count: int) -> JobReport:
+        done.append(job_id)
+        return report(job_id, count)
+
+    def renewed(leases: Iterable[str], now: float) -> set[str]:
+        done.append("renewed")
+        return renew(leases, now)
+
+    monkeypatch.setattr(world.transport, "report", look)
+    monkeypatch.setattr(world.store.queue, "renew_leases", renewed)
+    for job_id in list(world.transport.jobs):
+        world.running.job_ended(job_id, JobState.RUNNING)
+    world.wait(lambda: set(world.transport.jobs) <= set(done), "all are looked at")
+    in_a_row = [len(list(each)) for looks, each in groupby(done, key="renewed".__ne__) if looks]
+    assert "renewed" in done
+    assert max(in_a_row) <= 2, "one whose time has come, and one that Orthanc tells of"
 
 
 def test_who_cannot_renew_its_leases_ends_its_jobs_in_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

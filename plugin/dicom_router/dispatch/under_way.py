@@ -18,6 +18,8 @@ from dicom_router.store.ledger import Ledger
 from dicom_router.store.queue import DeliveryQueue
 from dicom_router.transports.transport import JobReport, JobState
 
+LONGEST_ROUND = 2.0  # seconds of looks at jobs, before leases are renewed again
+
 Shares = list[tuple[Sending, Chunk]]  # of one job, in the order of its instances
 
 
@@ -138,9 +140,11 @@ class UnderWay:
     # What comes back
 
     def poll(self, now: float) -> None:
-        """Look at the jobs that it is time to look at."""
-        for job in [job for job in self._jobs() if job.due(now)]:
+        """Look at the jobs that it is time to look at; where Orthanc is slow to answer, at some of them."""
+        for job in sorted((job for job in self._jobs() if job.due(now)), key=lambda job: job.look_at):
             self._look(job, self._transport.report(job.id, job.count))
+            if self._outside.clock() > now + LONGEST_ROUND:
+                return
 
     def next_look(self) -> float | None:
         """When a job is to be looked at; None when none is under way."""
