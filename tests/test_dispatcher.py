@@ -1157,6 +1157,70 @@ def test_a_database_that_goes_away_at_any_step_loses_nothing(
     assert world.store.ledger.open_chunks() == []
 
 
+def test_a_database_that_goes_away_when_an_instance_is_refused_does_not_keep_it_from_being_named(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher_module, "DATABASE_RETRY_SECONDS", 0.02)
+    sent = world.study("s", 3)
+    world.transport.peer("A").refused = {sent[1]}
+    failing = Failing(world.store.queue.refused, 2)
+    monkeypatch.setattr(world.store.queue, "refused", failing)
+    world.start()
+    delivery = world.send("s")
+    world.becomes(delivery, Status.WARNING)
+    assert not failing.left
+    assert [each.instance_id for each in world.store.history.refusals(delivery)] == [sent[1]]
+    world.becomes(world.send("s"), Status.COMPLETED)
+    assert sorted(world.stored("A")) == sorted({*sent} - {sent[1]})
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize(("room", "method"), [("ledger", "remove"), ("queue", "refused")])
+def test_a_database_that_takes_what_was_not_kept_and_goes_away_hides_nothing_of_it(
+    world: World, room: str, method: str, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer to the commit is lost."""
+    monkeypatch.setattr(dispatcher_module, "DATABASE_RETRY_SECONDS", 0.02)
+    monkeypatch.setattr(verification, "LOOK_AGAIN_AFTER", ())
+    world.destinations["A"] = destination("A", retry=QUICK, verify=Verify.COUNTED)
+    world.transport.peer("A").keeps = False
+    sent = world.study("s", 3)
+    place = getattr(world.store, room)
+    failing = Failing(lambda: None, times)
+    write = getattr(place, method)
+
+    def written(*arguments: object) -> None:
+        write(*arguments)
+        failing()
+
+    monkeypatch.setattr(place, method, written)
+    world.start()
+    delivery = world.send("s")
+    world.becomes(delivery, Status.FAILED)
+    assert not failing.left
+    assert sorted(each.instance_id for each in world.store.history.refusals(delivery)) == sorted(sent)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_database_that_goes_away_when_a_destination_is_back_does_not_keep_what_waits_for_it_asleep(
+    world: World, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher_module, "DATABASE_RETRY_SECONDS", 0.02)
+    world.destinations["A"] = destination("A", retry=replace(QUICK, first=3600, max=3600))
+    world.study("s")
+    world.study("t")
+    world.transport.peer("A").alive = False
+    world.start()
+    waiting = world.send("s")
+    world.becomes(waiting, Status.RETRYING)
+    world.transport.peer("A").alive = True
+    failing = Failing(world.store.queue.wake_destination, times)
+    monkeypatch.setattr(world.store.queue, "wake_destination", failing)
+    world.send("t")
+    world.becomes(waiting, Status.COMPLETED)
+    assert not failing.left
+
+
 @pytest.mark.parametrize("method", ["accepted", "refused"])
 def test_a_database_that_goes_away_loses_nothing_of_what_was_just_listed(
     world: World, method: str, monkeypatch: pytest.MonkeyPatch

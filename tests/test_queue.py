@@ -601,3 +601,13 @@ def test_the_loop_costs_as_much_among_20000_deliveries_as_among_200(sqlite_store
     fill(store, 50_000, 5000, Status.COMPLETED)
     many = {name: steps_of(store, lambda work=work: work(store)) for name, work in LOOP.items()}
     assert {name: steps for name, steps in many.items() if steps > 3 * few[name] + 5} == {}
+
+
+def test_an_instance_that_is_refused_twice_is_named_once(store: Store) -> None:
+    delivery = claimed(store)
+    store.queue.refused(delivery, instance(1), NOT_UNDERSTOOD, NOW)
+    store.queue.refused(delivery, instance(2), NOT_UNDERSTOOD, NOW)
+    store.queue.refused(delivery, instance(1), STRANGER, NOW + 1)
+    told = {each.instance_id: each.code for each in store.history.refusals(delivery.id)}
+    assert told == {instance(2).id: NOT_UNDERSTOOD.code, instance(1).id: STRANGER.code}
+    assert len(store.history.refusals(delivery.id)) == 2

@@ -172,6 +172,7 @@ class Dispatcher:
         self._queue.wake_due(now)
         more = self._fail_over(now)
         gave_up = self._giving_up.look(now)
+        self._health.wake(now)
         self._health.probe(now)
         self._sender.under_way.poll(now)
         self._sender.withdraw(now)

@@ -40,6 +40,7 @@ class Health:
         self._queue = queue
         self._workers = workers
         self._outside = outside
+        self._returned: set[str] = set()  # what waits for these is to be woken
 
     def add(self, destination: Destination) -> None:
         """One more, that was not configured before."""
@@ -85,6 +86,12 @@ class Health:
         times += [blocked.until for name in self.destinations if (blocked := self.blocked(name)) and blocked.until]
         return min(times, default=None)
 
+    def wake(self, now: float) -> None:
+        """What waits for those that are back is due. A database that does not answer is told later."""
+        for name in list(self._returned):
+            self._queue.wake_destination(name, now)
+            self._returned.discard(name)
+
     def probe(self, now: float) -> None:
         """Start the probes that are due; they take no lane."""
         for name, breaker in self._breakers.items():
@@ -103,13 +110,15 @@ class Health:
         now = self._outside.clock()
         if self.breaker(destination.name).probed(now, error.message if error else None):
             self._outside.log(f"destination {destination.name} answers again")
-            self._queue.wake_destination(destination.name, now)
+            self._returned.add(destination.name)
+            self.wake(now)
 
     def succeeded(self, destination: Destination) -> None:
         """It accepted an instance; what waited for it to come back is due."""
         now = self._outside.clock()
         if self.breaker(destination.name).succeeded(now):
-            self._queue.wake_destination(destination.name, now)
+            self._returned.add(destination.name)
+            self.wake(now)
 
     def failed(self, destination: Destination, error: SendError) -> None:
         """Something went wrong; what blames an instance alone does not count."""

@@ -11,6 +11,7 @@ from dicom_router.dispatch.health import Health
 from dicom_router.dispatch.job import Job
 from dicom_router.dispatch.outside import Outside
 from dicom_router.dispatch.pace import Pace
+from dicom_router.dispatch.refusals import name_refused
 from dicom_router.dispatch.sending import Chunk, Sending
 from dicom_router.dispatch.workers import Workers
 from dicom_router.orthanc_rest import OrthancError, OrthancUnreachableError
@@ -215,9 +216,8 @@ class UnderWay:
         if accepted:
             self._health.succeeded(sending.destination)
         self._health.failed(sending.destination, error)
-        refused = sending.chunk_failed(chunk, accepted, error)
-        if refused is not None:
-            self._queue.refused(sending.delivery, refused, error, self._outside.clock())
+        sending.chunk_failed(chunk, accepted, error)
+        name_refused(self._queue, sending, self._outside.clock())
 
     # Ending early
 
