@@ -61,6 +61,26 @@ def test_it_is_told_once_that_it_is_held() -> None:
     assert not breaker.failed(NOW + 1, "a chunk that was still under way")
 
 
+def test_it_is_away_from_when_it_is_held_until_it_accepts_something() -> None:
+    breaker = Breaker()
+    breaker.failed(NOW - 100, "aborted")
+    assert breaker.away_for(NOW) == 0
+    breaker = held()
+    assert breaker.away_for(NOW + 10) == 10
+    breaker.probed(NOW + 15, "refused")
+    breaker.probed(NOW + 45, None)
+    breaker.failed(NOW + 46, "accepts echoes only")
+    assert breaker.away_for(NOW + 50) == 50
+    breaker.succeeded(NOW + 60)
+    assert breaker.away_for(NOW + 70) == 0
+
+
+def test_a_clock_that_is_set_back_counts_anew_how_long_it_is_away() -> None:
+    breaker = held()
+    breaker.probed(NOW - 3600, "refused")
+    assert breaker.away_for(NOW - 3600 + 10) == 10
+
+
 def test_only_one_is_tried_at_a_time() -> None:
     breaker = Breaker(trying=True)
     assert not breaker.may_try(NOW)
@@ -76,6 +96,15 @@ def test_probes_come_after_15_then_30_then_every_50_seconds() -> None:
         at = breaker.probe_at
         assert not breaker.probed(at, "still refused")
     assert pauses == [15, 30, 50, 50, 50]
+
+
+def test_a_clock_that_is_set_back_delays_no_probe() -> None:
+    breaker = held()
+    assert breaker.probe_due(NOW - 3600)
+    for _ in range(4):
+        breaker.probed(NOW - 3600, "still refused")
+    assert not breaker.probe_due(NOW - 3600)
+    assert breaker.probe_due(NOW - 3600 + 50)
 
 
 def test_only_one_probe_is_under_way() -> None:

@@ -3,13 +3,14 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from itertools import groupby
 from typing import Any, cast
 
 import pytest
 
-from builders import BROKEN, BUSY, NOT_UNDERSTOOD, STRANGER, destination, enqueued, found, subject
+from builders import BROKEN, BUSY, NOT_UNDERSTOOD, STRANGER, destination, enqueued, fill, found, subject
 from conftest import OpenStore
 from dicom_router.deliveries.alternates import Alternates
 from dicom_router.deliveries.delivery import Delivery, Priority, Reason, Status
@@ -17,21 +18,25 @@ from dicom_router.deliveries.outcome import SendError
 from dicom_router.deliveries.retry import RetryPolicy
 from dicom_router.destination import Destination, Kind, Verify
 from dicom_router.dispatch import dispatcher as dispatcher_module
-from dicom_router.dispatch import verification
-from dicom_router.dispatch.breaker import PROVEN_FOR
+from dicom_router.dispatch import under_way, verification, workers
+from dicom_router.dispatch.breaker import FAILURES_TO_HOLD, PROVEN_FOR
 from dicom_router.dispatch.dispatcher import Dispatcher
+from dicom_router.dispatch.giving_up import LONGEST_AWAY, LOOK_SECONDS
 from dicom_router.dispatch.outside import Outside
 from dicom_router.dispatch.resend import Resend
 from dicom_router.dispatch.sender import MOST_PROCESSES
 from dicom_router.dispatch.sending import MOST_SHARED
 from dicom_router.dispatch.verifiers import SHARED
 from dicom_router.orthanc_rest import OrthancError, OrthancRest
+from dicom_router.store import schema
 from dicom_router.store.database import LOST
+from dicom_router.store.failover import MOST_AT_ONCE
 from dicom_router.store.history import Filter
 from dicom_router.store.overdue import OLDEST
 from dicom_router.store.store import Store
 from dicom_router.studies.listings import Listings
 from dicom_router.studies.study import list_instances
+from dicom_router.transports.transport import JobReport, JobState
 from fakes.orthanc import FakeOrthanc, unreachable
 from fakes.peers import FakeTransport
 
@@ -542,6 +547,18 @@ def test_all_that_waits_for_a_destination_is_sent_when_it_is_back(world: World) 
         world.becomes(delivery, Status.COMPLETED)
 
 
+def test_a_clock_that_is_set_back_delays_no_destination_that_is_back(world: World) -> None:
+    sent = world.study("s")
+    world.transport.peer("A").alive = False
+    world.start()
+    world.send("s")
+    world.wait(lambda: world.running.breaker("A").held, "held")
+    world.transport.peer("A").alive = True
+    world.later -= 3600
+    world.running.ring()
+    world.wait(lambda: sorted(world.stored("A")) == sorted(sent), "sent")
+
+
 def test_a_delivery_is_given_up_after_its_time(world: World) -> None:
     world.destinations["A"] = destination("A", retry=RetryPolicy(first=0.01, max=0.01, jitter=0, give_up_after=0.05))
     world.study("s")
@@ -603,6 +620,35 @@ def test_many_are_given_up_without_a_pause_between_them(dead: World) -> None:
     dead.wait(lambda: all(found(dead.store, each).status is Status.FAILED for each in made), "all are given up")
 
 
+def test_what_waited_long_for_something_else_is_given_up_only_when_the_destination_has_been_away_for_long(
+    world: World,
+) -> None:
+    day = 86400.0
+    world.destinations["A"] = destination("A", retry=replace(GIVES_UP, give_up_after=7 * day))
+    world.store.switches.pause_destination("A", paused=True)
+    world.later -= 8 * day
+    old = []
+    for number in range(10):
+        world.study(f"old {number}", 1)
+        old.append(world.send(f"old {number}"))
+    world.later += 8 * day
+    world.transport.peer("A").alive = False
+    world.start()
+    world.store.switches.pause_destination("A", paused=False)
+    world.running.ring()
+    world.wait(lambda: world.running.breaker("A").held, "held")
+
+    def given_up() -> int:
+        return [found(world.store, each).status for each in old].count(Status.FAILED)
+
+    a_round_later(world, LOOK_SECONDS + 1)
+    a_round_later(world, LONGEST_AWAY - LOOK_SECONDS - 100)
+    assert given_up() <= FAILURES_TO_HOLD, "those that were tried"
+    world.later += 100
+    world.running.ring()
+    world.wait(lambda: given_up() == len(old), "given up")
+
+
 def test_what_waits_for_a_paused_destination_is_not_given_up(dead: World) -> None:
     dead.store.switches.pause_destination("A", paused=True)
     a_round_later(dead, 7200)
@@ -623,6 +669,53 @@ def test_a_send_may_give_up_sooner_than_its_destination(world: World) -> None:
     world.running.ring()
     world.becomes(soon, Status.FAILED)
     assert found(world.store, patient).status in {Status.SCHEDULED, Status.RETRYING}
+
+
+FIRST_OF = Alternates(("B",), 600.0).to_text()
+
+
+def waiting_beyond_after(world: World, count: int) -> None:
+    """So many deliveries to C, which wait for longer than the `After` of their FirstOf."""
+    now = world.clock()
+    fill(world.store, 0, count)
+    late = {"due_at": now - 700, "created_at": now - 700, "failover_at": now - 100}
+    schema.Delivery.update(destination="C", alternates=FIRST_OF, **late).execute()
+
+
+def test_many_that_wait_beyond_after_for_a_paused_destination_slow_down_no_other(world: World) -> None:
+    waiting_beyond_after(world, 5000)
+    world.store.switches.pause_destination("C", paused=True)
+    world.study("s", 1)
+    world.start()
+    began = time.monotonic()
+    for _ in range(5):
+        world.study("s", 1)
+        world.becomes(world.send("s"), Status.COMPLETED)
+    assert time.monotonic() - began < LIMIT
+    assert len(world.store.history.ids(Filter(destination="C", statuses=["Scheduled"]))) == 5000
+
+
+def test_all_that_wait_beyond_after_fail_over_without_a_pause_between_them(world: World) -> None:
+    count = 3 * MOST_AT_ONCE
+    waiting_beyond_after(world, count)
+    del world.destinations["C"]
+    world.store.switches.pause_destination("B", paused=True)
+    world.start()
+    world.wait(lambda: world.store.history.counts("B")["Scheduled"] == count, "B takes over")
+
+
+def test_what_waited_for_a_window_beyond_after_fails_over_once_the_destination_is_held(world: World) -> None:
+    world.closed.add("A")
+    for study in ("s", "urgent"):
+        world.study(study)
+    world.start()
+    waiting = world.send("s", alternates=FIRST_OF, failover_at=world.clock() - 100)
+    a_round_later(world, 2)
+    assert found(world.store, waiting).status is Status.SCHEDULED
+    world.transport.peer("A").alive = False
+    world.send("urgent", priority=Priority.URGENT)
+    world.becomes(waiting, Status.CANCELED)
+    world.wait(lambda: len(world.stored("B")) >= 5, "B takes over")
 
 
 @pytest.mark.parametrize("lanes", [2, 4])
@@ -795,6 +888,37 @@ def test_what_is_under_way_is_not_completed_by_a_stop_in_which_orthanc_answers_n
         assert told.instances_sent == told.instances_count == 20
     assert set(studies["s"] + studies["u"]) <= set(world.stored("A"))
     assert set(studies["t"]) <= set(world.stored("B"))
+
+
+@pytest.mark.parametrize("lost", [["renew_leases", "wake_due", "progress", "defer"], ["progress", "defer"], ["defer"]])
+def test_a_stop_ends_what_is_under_way_also_when_the_database_is_away(
+    world: World, lost: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From before the stop, or from some step of it on."""
+    hung_up: list[object] = []
+    monkeypatch.setattr(dispatcher_module, "hang_up", hung_up.append)
+    world.study("first", 1)
+    world.start()
+    world.becomes(world.send("first"), Status.COMPLETED)
+    world.transport.peer("A").hangs_after = 0
+    sent = world.study("s", 20)
+    delivery = world.send("s")
+    world.wait(lambda: world.transport.running("A") > 1, "hangs")
+    failing = [Failing(getattr(world.store.queue, name), 1_000_000) for name in lost]
+    with monkeypatch.context() as away:
+        for name, method in zip(lost, failing, strict=True):
+            away.setattr(world.store.queue, name, method)
+        world.running.ring()
+        if "wake_due" in lost:
+            world.wait(lambda: any("does not answer" in line for line in world.log), "it is away")
+        world.stop()
+    assert any(method.left < 1_000_000 for method in failing)
+    assert world.transport.running() == 0
+    assert hung_up or lost == ["defer"], "the connections of what nobody could write down"
+    world.transport.peer("A").hangs_after = None
+    world.restart()
+    world.becomes(delivery, Status.COMPLETED)
+    assert sorted(each for each in world.stored("A") if each in sent) == sorted(sent)
 
 
 def test_stopping_is_quick_in_every_state_and_leaves_no_thread(world: World) -> None:
@@ -1051,6 +1175,70 @@ def test_a_database_that_goes_away_at_any_step_loses_nothing(
     assert world.store.ledger.open_chunks() == []
 
 
+def test_a_database_that_goes_away_when_an_instance_is_refused_does_not_keep_it_from_being_named(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher_module, "DATABASE_RETRY_SECONDS", 0.02)
+    sent = world.study("s", 3)
+    world.transport.peer("A").refused = {sent[1]}
+    failing = Failing(world.store.queue.refused, 2)
+    monkeypatch.setattr(world.store.queue, "refused", failing)
+    world.start()
+    delivery = world.send("s")
+    world.becomes(delivery, Status.WARNING)
+    assert not failing.left
+    assert [each.instance_id for each in world.store.history.refusals(delivery)] == [sent[1]]
+    world.becomes(world.send("s"), Status.COMPLETED)
+    assert sorted(world.stored("A")) == sorted({*sent} - {sent[1]})
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize(("room", "method"), [("ledger", "remove"), ("queue", "refused")])
+def test_a_database_that_takes_what_was_not_kept_and_goes_away_hides_nothing_of_it(
+    world: World, room: str, method: str, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer to the commit is lost."""
+    monkeypatch.setattr(dispatcher_module, "DATABASE_RETRY_SECONDS", 0.02)
+    monkeypatch.setattr(verification, "LOOK_AGAIN_AFTER", ())
+    world.destinations["A"] = destination("A", retry=QUICK, verify=Verify.COUNTED)
+    world.transport.peer("A").keeps = False
+    sent = world.study("s", 3)
+    place = getattr(world.store, room)
+    failing = Failing(lambda: None, times)
+    write = getattr(place, method)
+
+    def written(*arguments: object) -> None:
+        write(*arguments)
+        failing()
+
+    monkeypatch.setattr(place, method, written)
+    world.start()
+    delivery = world.send("s")
+    world.becomes(delivery, Status.FAILED)
+    assert not failing.left
+    assert sorted(each.instance_id for each in world.store.history.refusals(delivery)) == sorted(sent)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_database_that_goes_away_when_a_destination_is_back_does_not_keep_what_waits_for_it_asleep(
+    world: World, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher_module, "DATABASE_RETRY_SECONDS", 0.02)
+    world.destinations["A"] = destination("A", retry=replace(QUICK, first=3600, max=3600))
+    world.study("s")
+    world.study("t")
+    world.transport.peer("A").alive = False
+    world.start()
+    waiting = world.send("s")
+    world.becomes(waiting, Status.RETRYING)
+    world.transport.peer("A").alive = True
+    failing = Failing(world.store.queue.wake_destination, times)
+    monkeypatch.setattr(world.store.queue, "wake_destination", failing)
+    world.send("t")
+    world.becomes(waiting, Status.COMPLETED)
+    assert not failing.left
+
+
 @pytest.mark.parametrize("method", ["accepted", "refused"])
 def test_a_database_that_goes_away_loses_nothing_of_what_was_just_listed(
     world: World, method: str, monkeypatch: pytest.MonkeyPatch
@@ -1114,6 +1302,40 @@ def test_who_was_thought_dead_sends_no_more_of_it(world: World, monkeypatch: pyt
     world.wait(lambda: any("belongs to another router" in line for line in world.log))
     assert world.transport.running() == 0
     assert found(world.store, delivery).owner == "there"
+
+
+def test_leases_are_renewed_however_long_orthanc_takes_to_tell_of_each_job(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher_module, "LEASE_RENEWAL_SECONDS", 0.0)
+    for module in (under_way, workers):
+        monkeypatch.setattr(module, "LONGEST_ROUND", 0.0)
+    for name in ("A", "B"):
+        world.transport.peer(name).hangs_after = 1
+    world.study("s", 40)
+    world.start()
+    for name in ("A", "B"):
+        world.send("s", name)
+    world.wait(lambda: world.transport.running() == 4, "all lanes are in use")
+    done: list[str] = []
+    report, renew = world.transport.report, world.store.queue.renew_leases
+
+    def look(job_id: str, count: int) -> JobReport:
+        done.append(job_id)
+        return report(job_id, count)
+
+    def renewed(leases: Iterable[str], now: float) -> set[str]:
+        done.append("renewed")
+        return renew(leases, now)
+
+    monkeypatch.setattr(world.transport, "report", look)
+    monkeypatch.setattr(world.store.queue, "renew_leases", renewed)
+    for job_id in list(world.transport.jobs):
+        world.running.job_ended(job_id, JobState.RUNNING)
+    world.wait(lambda: set(world.transport.jobs) <= set(done), "all are looked at")
+    in_a_row = [len(list(each)) for looks, each in groupby(done, key="renewed".__ne__) if looks]
+    assert "renewed" in done
+    assert max(in_a_row) <= 2, "one whose time has come, and one that Orthanc tells of"
 
 
 def test_who_cannot_renew_its_leases_ends_its_jobs_in_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builders import BROKEN, DEAD, NOT_UNDERSTOOD
+from builders import BROKEN, DEAD, NOT_UNDERSTOOD, NOW
 from dicom_router.deliveries.outcome import SendError
-from dicom_router.dispatch.job import OF_ALL, Share, read_share
+from dicom_router.dispatch.job import LONGEST_LOOK, OF_ALL, Job, Share, read_share
 from dicom_router.transports.transport import JobReport, JobState
 
 RUNNING, SUCCESS, FAILURE = JobState.RUNNING, JobState.SUCCESS, JobState.FAILURE
@@ -26,6 +26,14 @@ def shares(counts: list[int]) -> list[Share]:
 def states(counts: list[int], report: JobReport) -> list[tuple[JobState, int]]:
     told = [share.read(report) for share in shares(counts)]
     return [(each.state, each.accepted) for each in told]
+
+
+def test_a_clock_that_is_set_back_delays_no_look_at_a_job() -> None:
+    job = Job(100)
+    job.submitted("job", NOW, 10.0)
+    assert not job.due(NOW)
+    assert job.due(NOW + LONGEST_LOOK)
+    assert job.due(NOW - 3600)
 
 
 @pytest.mark.parametrize("error", [BROKEN, DEAD, NOT_UNDERSTOOD])

@@ -8,10 +8,13 @@ from builders import destination, instance
 from dicom_router.alteration import Alteration
 from dicom_router.deliveries.outcome import ErrorClass
 from dicom_router.destination import Destination
-from dicom_router.orthanc_rest import OrthancRest
+from dicom_router.orthanc_rest import ASK_AGAIN, OrthancRest
+from dicom_router.store.queue import LEASE_SECONDS
 from dicom_router.transports.followed_jobs import FollowedJobs
 from dicom_router.transports.modality import ModalityTransport
 from dicom_router.transports.own_jobs import OwnJobs
+from dicom_router.transports.transport import JobReport, JobState
+from fakes.orthanc import unreachable
 
 PLAIN = destination("A", target="A")
 TITLED = replace(PLAIN, local_aet="OTHERME", move_originator="MOVER", timeout=1.2)
@@ -25,9 +28,14 @@ class Rest:
     def __init__(self, **job: object) -> None:
         self.job = {"State": "Success", "Progress": 100, "Content": {"InstancesCount": 1}, **job}
         self.posted: dict[str, Any] = {}
+        self.asked_for = 0.0  # seconds that the last question about a job may take
+        self.answers = True
 
     def get(self, path: str, timeout: float = 60.0) -> Any:
         if path.startswith("/jobs/"):
+            self.asked_for = timeout * (1 + (ASK_AGAIN.total or 0))
+            if not self.answers:
+                raise unreachable()
             return self.job
         if path.startswith("/queries/"):
             return [{"SOPInstanceUID": "1.2.3"}]
@@ -102,3 +110,10 @@ def test_a_warning_of_the_destination_is_no_failure_of_the_first_instance() -> N
 def test_altered_copies_never_go_by_a_job() -> None:
     assert TITLED.needs_job
     assert not replace(TITLED, alteration=Alteration(transcode="1.2")).needs_job
+
+
+def test_a_job_is_not_asked_about_for_so_long_that_another_orthanc_takes_it_over() -> None:
+    rest = Rest()
+    rest.answers = False
+    assert transport(rest).report("7", 1) == JobReport(JobState.RUNNING, 0)
+    assert rest.asked_for < LEASE_SECONDS / 5

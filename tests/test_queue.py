@@ -29,6 +29,7 @@ from dicom_router.deliveries.alternates import Alternates
 from dicom_router.deliveries.delivery import FINAL, IllegalTransitionError, Priority, Reason, Status
 from dicom_router.deliveries.outcome import SendError
 from dicom_router.store.database import session
+from dicom_router.store.failover import MOST_AT_ONCE
 from dicom_router.store.store import Store
 
 HOUR = 3600.0
@@ -93,7 +94,27 @@ def test_what_waits_already_fails_over_when_a_later_one_would(store: Store) -> N
     waiting = enqueued(store)
     alternates = Alternates(("SECOND",), 600.0).to_text()
     assert store.queue.enqueue(new_delivery(alternates=alternates, failover_at=NOW + 600), NOW) is None
-    assert [each.id for each in store.failover.due(NOW + 600)] == [waiting]
+    assert [each.id for each in store.failover.due(NOW + 600, [])] == [waiting]
+
+
+FAILS_OVER = {"alternates": Alternates(("SECOND",), 600.0).to_text(), "failover_at": NOW + 600}
+
+
+@pytest.mark.parametrize("error", [DEAD, BROKEN, BUSY])
+def test_only_what_the_way_to_its_destination_keeps_waiting_fails_over(store: Store, error: SendError) -> None:
+    store.queue.fail(claimed(store, "tried", **FAILS_OVER), error, 0, 0, NOW + 30, NOW)
+    enqueued(store, "untried", **FAILS_OVER)
+    elsewhere = enqueued(store, destination="WORKSTATION", **FAILS_OVER)
+    blamed = ["tried"] if error is not BUSY else []
+    assert [each.study_id for each in store.failover.due(NOW + 600, [ARCHIVE, "WORKSTATION"])] == blamed
+    assert elsewhere in [each.id for each in store.failover.due(NOW + 600, [ARCHIVE])]
+    assert len(store.failover.due(NOW + 600, ["WORKSTATION"])) == 2
+    assert store.failover.due(NOW + 599, []) == []
+
+
+def test_of_many_the_longest_due_fail_over_first_and_not_all_at_once(store: Store) -> None:
+    made = [enqueued(store, str(n), **FAILS_OVER | {"failover_at": NOW - n}) for n in range(MOST_AT_ONCE + 1)]
+    assert [each.id for each in store.failover.due(NOW, [])] == made[:0:-1]
 
 
 def test_the_same_resource_waits_for_a_destination_only_once(store: Store) -> None:
@@ -528,7 +549,7 @@ LOOP: dict[str, Callable[[Store], object]] = {
     "enqueue": lambda store: store.queue.enqueue(new_delivery("another"), NOW),
     "take_over": lambda store: take_over(store, NOW),
     "renew_leases": lambda store: store.queue.renew_leases(["lease"], NOW),
-    "failover.due": lambda store: store.failover.due(NOW),
+    "failover.due": lambda store: store.failover.due(NOW, [ARCHIVE]),
     "failover.next_due": lambda store: store.failover.next_due(),
 }
 
@@ -580,3 +601,13 @@ def test_the_loop_costs_as_much_among_20000_deliveries_as_among_200(sqlite_store
     fill(store, 50_000, 5000, Status.COMPLETED)
     many = {name: steps_of(store, lambda work=work: work(store)) for name, work in LOOP.items()}
     assert {name: steps for name, steps in many.items() if steps > 3 * few[name] + 5} == {}
+
+
+def test_an_instance_that_is_refused_twice_is_named_once(store: Store) -> None:
+    delivery = claimed(store)
+    store.queue.refused(delivery, instance(1), NOT_UNDERSTOOD, NOW)
+    store.queue.refused(delivery, instance(2), NOT_UNDERSTOOD, NOW)
+    store.queue.refused(delivery, instance(1), STRANGER, NOW + 1)
+    told = {each.instance_id: each.code for each in store.history.refusals(delivery.id)}
+    assert told == {instance(2).id: NOT_UNDERSTOOD.code, instance(1).id: STRANGER.code}
+    assert len(store.history.refusals(delivery.id)) == 2

@@ -581,7 +581,7 @@ def test_a_first_of_fails_over_when_another_rule_names_its_member_which_gets_it_
     own = FAILOVER | {"Send": [{"FirstOf": [*PACS], "After": "10m", "AndWhenBack": also}]}
     made = world.configure(*(own if each is FAILOVER else each for each in rules)).sends()
     assert set(made) == {"ARCHIVE"}, "one delivery for both"
-    (waiting,) = world.store.failover.due(world.now + 600)
+    (waiting,) = world.store.failover.due(world.now + 600, [])
     hand_over(world, waiting, "WORKSTATION")
     (taken_over,) = world.store.history.ids(Filter(destination="WORKSTATION"))
     assert found(world.store, taken_over).rule == "failover"
@@ -606,7 +606,7 @@ def test_two_first_of_with_the_same_first_fail_over_each_to_its_own_next(world: 
     one = CT | {"Name": "one", "Send": [{"FirstOf": ["ARCHIVE", "WORKSTATION"], "After": "10m"}]}
     two = CT | {"Name": "two", "Send": [{"FirstOf": ["ARCHIVE", "CT1"], "After": "10m"}]}
     world.configure(one, two).look()
-    for waiting in world.store.failover.due(world.now + 600):
+    for waiting in world.store.failover.due(world.now + 600, []):
         assert world.store.failover.fail_over(waiting, world.now) is not None
     where = {found(world.store, each).destination for each in world.store.history.ids(Filter(statuses=["Scheduled"]))}
     assert where == {"WORKSTATION", "CT1"}
@@ -615,7 +615,7 @@ def test_two_first_of_with_the_same_first_fail_over_each_to_its_own_next(world: 
 def test_a_first_of_for_the_study_gives_nobody_the_rest_of_the_patient(world: World) -> None:
     patient = PLAIN | {"Level": "Patient"}
     world.configure(patient, FAILOVER).look()
-    waiting = world.store.failover.due(world.now + 600)
+    waiting = world.store.failover.due(world.now + 600, [])
     assert [each.level for each in waiting] == ["Study"]
 
 

@@ -369,7 +369,7 @@ LOOP: dict[str, Callable[[Store], object]] = {
     "adopt": lambda store: store.queue.adopt(NOW),
     "renew_leases": lambda store: store.queue.renew_leases(["lease"], NOW),
     "enqueue": lambda store: store.queue.enqueue(new_delivery("another"), NOW),
-    "failover.due": lambda store: store.failover.due(NOW),
+    "failover.due": lambda store: store.failover.due(NOW, [ARCHIVE]),
     "failover.next_due": lambda store: store.failover.next_due(),
 }
 

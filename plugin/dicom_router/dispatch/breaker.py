@@ -8,6 +8,8 @@ it: nothing is sent, and it is probed after 15 s, then 30, then every 50; a prob
 
 from dataclasses import dataclass
 
+from dicom_router.dispatch.timer import is_due
+
 FAILURES_TO_HOLD = 3
 FIRST_PROBE = 15.0
 LAST_PROBE = 50.0  # with the time that a probe takes, a destination that is back is found within a minute
@@ -25,6 +27,7 @@ class Breaker:
     probe_pause: float = FIRST_PROBE
     probing: bool = False  # a probe is under way
     trying: bool = False  # the one instance is under way
+    away_since: float | None = None  # when it was held first, while it has accepted nothing since
     last_error: str = ""
     last_success: float | None = None
 
@@ -38,13 +41,18 @@ class Breaker:
 
     def probe_due(self, now: float) -> bool:
         """It is held and the next probe's time has come."""
-        return self.held and not self.probing and now >= self.probe_at
+        return self.held and not self.probing and is_due(now, self.probe_at, LAST_PROBE)
+
+    def away_for(self, now: float) -> float:
+        """Seconds for which nothing could be sent to it, held or answering to probes only."""
+        return 0.0 if self.away_since is None else now - self.away_since
 
     def succeeded(self, now: float) -> bool:
         """It accepted an instance. True when it was failing before: what waits for it should be woken."""
         was_failing = self.failures > 0
         self.failures = 0
         self.held = False
+        self.away_since = None
         self.probe_pause = FIRST_PROBE
         self.proven_until = now + PROVEN_FOR
         self.last_success = now
@@ -58,6 +66,7 @@ class Breaker:
         if self.held or self.failures < FAILURES_TO_HOLD:
             return False
         self.held = True
+        self.away_since = now if self.away_since is None else min(now, self.away_since)
         self.probe_at = now + self.probe_pause
         self.probe_pause = min(2 * self.probe_pause, LAST_PROBE)
         return True
@@ -69,6 +78,8 @@ class Breaker:
             self.held = False
             return True
         self.last_error = error
+        if self.away_since is not None:  # counted anew when the clock was set back
+            self.away_since = min(now, self.away_since)
         self.probe_at = now + self.probe_pause
         self.probe_pause = min(2 * self.probe_pause, LAST_PROBE)
         return False

@@ -13,6 +13,7 @@ from dicom_router.deliveries.retry import next_attempt
 from dicom_router.destination import Verify
 from dicom_router.dispatch.outside import Outside
 from dicom_router.dispatch.preparation import accepted_instances
+from dicom_router.dispatch.refusals import name_refused
 from dicom_router.dispatch.sending import Sending
 from dicom_router.dispatch.verification import Verification, not_kept, verify
 from dicom_router.dispatch.workers import Workers
@@ -67,7 +68,9 @@ class Closing:
     def _verified(self, sending: Sending, result: Verification | SendError) -> None:
         if not sending.verifying:  # told already, when the database did not answer
             return
-        sending.verifying = False
+        if isinstance(result, Verification) and result.missing:
+            self._remove(sending, result.missing)
+        sending.verifying = False  # not before the ledger knows, or the next look would not miss them
         error = result if isinstance(result, SendError) else result.error
         if error is not None:
             sending.ending = sending.ending or error
@@ -76,19 +79,20 @@ class Closing:
         else:
             sending.verified = True
 
-    def _not_kept(self, sending: Sending, missing: Sequence[Instance]) -> None:
+    def _remove(self, sending: Sending, missing: Sequence[Instance]) -> None:
         name = sending.destination.name
-        self._outside.log(f"destination {name} accepted {len(missing)} instances that it does not have")
         for study_id in {instance.study_id for instance in missing}:
             self._ledger.remove(study_id, name, [instance.digest for instance in missing])
-        if not sending.missing(missing):
+        self._outside.log(f"destination {name} accepted {len(missing)} instances that it does not have")
+
+    def _not_kept(self, sending: Sending, missing: Sequence[Instance]) -> None:
+        if not sending.missing(missing, not_kept()):
             sending.error = not_kept()
-            for instance in missing:
-                self._queue.refused(sending.delivery, instance, not_kept(), self._outside.clock())
 
     # The write
 
     def _close(self, sending: Sending, now: float) -> None:
+        name_refused(self._queue, sending, now)
         delivery, result = sending.delivery, sending.result()
         if result is None and sending.error and sending.refused and not sending.sent:
             result = replace(sending.error, error_class=ErrorClass.PERMANENT)  # nothing arrived, and nothing will

@@ -9,8 +9,6 @@ import threading
 import time
 from collections.abc import Mapping
 
-from dicom_router.deliveries.delivery import Delivery
-from dicom_router.deliveries.outcome import Scope
 from dicom_router.destination import Destination
 from dicom_router.dispatch.breaker import Breaker
 from dicom_router.dispatch.closing import Closing
@@ -21,8 +19,10 @@ from dicom_router.dispatch.job import LONGEST_LOOK
 from dicom_router.dispatch.outside import Outside
 from dicom_router.dispatch.recovery import GRACE_SECONDS, take_over
 from dicom_router.dispatch.sender import Sender
+from dicom_router.dispatch.timer import Timer
 from dicom_router.dispatch.workers import Workers
 from dicom_router.store.database import LOST, session
+from dicom_router.store.failover import MOST_AT_ONCE
 from dicom_router.store.queue import LEASE_SECONDS
 from dicom_router.store.store import Store
 from dicom_router.transports.transport import JobState
@@ -31,6 +31,7 @@ ERROR_PAUSE_SECONDS = 0.5
 IDLE_SECONDS = 10.0
 SHARED_IDLE_SECONDS = 2.0  # what another Orthanc adds rings no bell here
 FAILOVER_SECONDS = 1.0
+FAILOVER_RESTS = 20  # times as long as a look took: among a million that wait for something else it takes a second
 LEASE_RENEWAL_SECONDS = 5.0
 FENCE_SECONDS = LEASE_SECONDS - 15.0  # without a renewal for so long, all is given back before another takes it
 DATABASE_RETRY_SECONDS = 1.0
@@ -53,13 +54,14 @@ class Dispatcher:
         self._giving_up = GivingUp(store.overdue, self._health, outside)
         self._closing = Closing(store.queue, store.ledger, self._workers, outside)
         self._thread = threading.Thread(target=self._run, name="router-dispatch")
-        self._next_renewal = 0.0
-        self._next_failover = 0.0
-        self._next_adoption = 0.0
+        self._next_renewal = Timer()
+        self._next_failover = Timer()
+        self._next_adoption = Timer()
         self._renewed_at = outside.clock()
         self._idle_seconds = SHARED_IDLE_SECONDS if store.shared else IDLE_SECONDS
         self._recovered = False
         self._database_lost = False
+        self._given_back = False  # what was under way, at the end
 
     # Called from other threads
 
@@ -108,11 +110,13 @@ class Dispatcher:
                     self._go_on()
             except LOST as problem:
                 self._wait_for_database(problem)
+        if not self._given_back:
+            self._cut_off()
 
     def _go_on(self) -> None:
         """All there is to do, until the router stops. Raises the errors of LOST."""
-        self._next_renewal = 0.0
-        self._next_adoption = self._outside.clock() + GRACE_SECONDS
+        self._next_renewal = Timer()
+        self._next_adoption.wait(self._outside.clock(), GRACE_SECONDS)
         if not self._recovered:
             self._recover()
             self._recovered = True
@@ -120,6 +124,7 @@ class Dispatcher:
             self._turn()
         try:
             self._shut_down()
+            self._given_back = True
         except Exception as problem:  # noqa: BLE001 - the next start finds out what is under way
             self._outside.log(f"the dispatcher could not write everything down at its end: {problem!r}")
 
@@ -161,19 +166,20 @@ class Dispatcher:
             self._workers.stopping.wait(ERROR_PAUSE_SECONDS)
 
     def _advance(self, now: float) -> bool:
-        """Do what is due now. True when there is more at once: the end of an attempt has made room for the next."""
+        """Do what is due now. True when there is more at once, as when the end of an attempt has made room."""
         self._renew_leases(now)  # first: what was taken over while this process stood still must not be sent here
         self._adopt(now)
         self._queue.wake_due(now)
-        self._fail_over(now)
+        more = self._fail_over(now)
         gave_up = self._giving_up.look(now)
+        self._health.wake(now)
         self._health.probe(now)
         self._sender.under_way.poll(now)
         self._sender.withdraw(now)
         self._sender.try_unproven(now)
         self._sender.start_processes(now)
         self._sender.fill(now)
-        return self._closing.close_over(self._sender.active, now) or gave_up
+        return self._closing.close_over(self._sender.active, now) or more or gave_up
 
     def _pause(self) -> float:
         """Seconds until something is due."""
@@ -183,13 +189,16 @@ class Dispatcher:
         soon = [at for at in (look, gathered) if at is not None]
         if soon:
             return min([*soon, now + LONGEST_LOOK]) - now
-        due = (self._queue.next_due(), self._failover.next_due(), self._health.next_change())
+        failover = self._failover.next_due()
+        if failover is not None:  # also of what waits for something else: it is looked at again, but not at once
+            failover = max(failover, self._next_failover.at)
+        due = (self._queue.next_due(), failover, self._health.next_change())
         return min([now + self._idle_seconds, *(at for at in due if at is not None)]) - now
 
     def _renew_leases(self, now: float) -> None:
-        if now < self._next_renewal:
+        if not self._next_renewal.due(now):
             return
-        self._next_renewal = now + LEASE_RENEWAL_SECONDS
+        self._next_renewal.wait(now, LEASE_RENEWAL_SECONDS)
         if self._sender.active:
             ours = self._queue.renew_leases([sending.delivery.lease for sending in self._sender.active], now)
             self._sender.end_others(ours)
@@ -197,27 +206,25 @@ class Dispatcher:
 
     def _adopt(self, now: float) -> None:
         """Send on what an Orthanc that died left behind."""
-        if now < self._next_adoption:
+        if not self._next_adoption.due(now):
             return
-        self._next_adoption = now + LEASE_RENEWAL_SECONDS
+        self._next_adoption.wait(now, LEASE_RENEWAL_SECONDS)
         lost = self._take_over()
         if lost:
             self._outside.log(f"{len(lost)} deliveries are taken over, whose Orthanc has died or was cut off")
 
-    def _fail_over(self, now: float) -> None:
-        """Hand what has waited for an unreachable destination for too long to the next one."""
-        if now < self._next_failover:
-            return
-        self._next_failover = now + FAILOVER_SECONDS
-        for delivery in self._failover.due(now):
-            if self._unreachable(delivery):
-                self._failover.fail_over(delivery, now)
-            else:
-                self._failover.look_again(delivery, now + FAILOVER_SECONDS)
-
-    def _unreachable(self, delivery: Delivery) -> bool:
-        broken = delivery.error_scope in {Scope.DESTINATION, Scope.ASSOCIATION}
-        return broken or self._health.unreachable(delivery.destination)
+    def _fail_over(self, now: float) -> bool:
+        """Hand what has waited for an unreachable destination for too long to the next one. True: there may be more."""
+        if not self._next_failover.due(now):
+            return False
+        began = time.monotonic()
+        due = self._failover.due(now, self._health.reachable())
+        took = time.monotonic() - began
+        for delivery in due:
+            self._failover.fail_over(delivery, now)
+        more = len(due) == MOST_AT_ONCE
+        self._next_failover.wait(now, 0.0 if more else max(FAILOVER_SECONDS, FAILOVER_RESTS * took))
+        return more
 
     # Stopping
 
@@ -229,11 +236,27 @@ class Dispatcher:
         while self._sender.under_way.pause() and self._busy() and time.monotonic() < deadline:
             self._workers.receive(0.02)
         if self._busy():
-            hang_up({peer for peers in self._sender.peers.values() for peer in peers})
+            self._hang_up()
             deadline = time.monotonic() + HANG_UP_SECONDS
             while self._health.probing() and time.monotonic() < deadline:
                 self._workers.receive(0.02)
         self._closing.give_back(self._sender.active, self._outside.clock())
+
+    def _cut_off(self) -> None:
+        """The same without the database, which does not answer: the next start finds out how far all came."""
+        deadline = time.monotonic() + STOP_GRACE_SECONDS
+        while self._under_way_in_orthanc() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        if self._busy():
+            self._hang_up()
+
+    def _under_way_in_orthanc(self) -> bool:
+        """A job that was told to pause goes on, and Orthanc still answers."""
+        reports = [report for _, report in self._sender.under_way.halt()]
+        return None not in reports and any(report and report.state is JobState.RUNNING for report in reports)
+
+    def _hang_up(self) -> None:
+        hang_up({peer for peers in self._sender.peers.values() for peer in peers})
 
     def _busy(self) -> bool:
         return self._health.probing() or any(sending.chunks or sending.verifying for sending in self._sender.active)

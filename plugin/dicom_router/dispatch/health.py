@@ -40,6 +40,7 @@ class Health:
         self._queue = queue
         self._workers = workers
         self._outside = outside
+        self._returned: set[str] = set()  # what waits for these is to be woken
 
     def add(self, destination: Destination) -> None:
         """One more, that was not configured before."""
@@ -75,16 +76,21 @@ class Health:
             return False
         return True if blocked.reason is Reason.WINDOW else None
 
-    def unreachable(self, name: str) -> bool:
-        """It is held, or not there at all."""
-        destination = self.destinations.get(name)
-        return destination is None or destination.gone or self.breaker(name).held
+    def reachable(self) -> list[str]:
+        """Those that are there and not held."""
+        return [name for name, each in self.destinations.items() if not (each.gone or self.breaker(name).held)]
 
     def next_change(self) -> float | None:
         """When a destination is next probed or opens its window; None when none will."""
         times = [breaker.probe_at for breaker in self._breakers.values() if breaker.held and not breaker.probing]
         times += [blocked.until for name in self.destinations if (blocked := self.blocked(name)) and blocked.until]
         return min(times, default=None)
+
+    def wake(self, now: float) -> None:
+        """What waits for those that are back is due. A database that does not answer is told later."""
+        for name in list(self._returned):
+            self._queue.wake_destination(name, now)
+            self._returned.discard(name)
 
     def probe(self, now: float) -> None:
         """Start the probes that are due; they take no lane."""
@@ -104,13 +110,15 @@ class Health:
         now = self._outside.clock()
         if self.breaker(destination.name).probed(now, error.message if error else None):
             self._outside.log(f"destination {destination.name} answers again")
-            self._queue.wake_destination(destination.name, now)
+            self._returned.add(destination.name)
+            self.wake(now)
 
     def succeeded(self, destination: Destination) -> None:
         """It accepted an instance; what waited for it to come back is due."""
         now = self._outside.clock()
         if self.breaker(destination.name).succeeded(now):
-            self._queue.wake_destination(destination.name, now)
+            self._returned.add(destination.name)
+            self.wake(now)
 
     def failed(self, destination: Destination, error: SendError) -> None:
         """Something went wrong; what blames an instance alone does not count."""

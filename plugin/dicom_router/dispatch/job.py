@@ -4,6 +4,7 @@
 import re
 from dataclasses import dataclass, replace
 
+from dicom_router.dispatch.timer import is_due
 from dicom_router.transports.transport import JobReport, JobState
 
 FIRST_LOOK = 0.1  # seconds after a job was submitted
@@ -34,6 +35,10 @@ class Job:
         self.submitted_at = self.advanced_at = now
         first = FIRST_LOOK if expected is None else max(SHORTEST_LOOK, LOOK_BEFORE * expected)
         self.look_at = now + min(LONGEST_LOOK, first)
+
+    def due(self, now: float) -> bool:
+        """It is to be looked at now."""
+        return is_due(now, self.look_at, LONGEST_LOOK)
 
     def looked(self, accepted: int, now: float) -> None:
         """It is under way: look again shortly before its end, as it goes now; ever later while it does not go on.

@@ -47,6 +47,9 @@ class Sending:
     in_trouble: dict[str, tuple[Instance, SendError]] = field(default_factory=dict)  # by ID; not refused for good
     sent: int = 0
     refused: int = 0
+    unnamed: list[tuple[Instance, SendError]] = field(
+        default_factory=list
+    )  # refused for good, and not written down yet
     second_round: bool = False
     strikes: int = 0
     verifying: bool = False
@@ -205,6 +208,7 @@ class Sending:
         self.give_back(others)
         if error.permanent or (error.code in RETRY_ONCE and self.second_round):
             self.refused += 1
+            self.unnamed.append((suspect, error))
             self.strikes = 0
             self.in_trouble.pop(suspect.id, None)
             return suspect
@@ -232,11 +236,12 @@ class Sending:
             return self.set_aside[-1][1]
         return Reason.QUEUED if self.pending else None
 
-    def missing(self, instances: Sequence[Instance]) -> bool:
+    def missing(self, instances: Sequence[Instance], error: SendError) -> bool:
         """The destination does not have these. True when they are sent once more, False when that was done already."""
         self.sent -= len(instances)
         if self.sent_again:
             self.refused += len(instances)
+            self.unnamed += [(instance, error) for instance in instances]
             self.verified = True
             return False
         self.sent_again = True

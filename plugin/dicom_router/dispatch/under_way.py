@@ -11,12 +11,15 @@ from dicom_router.dispatch.health import Health
 from dicom_router.dispatch.job import Job
 from dicom_router.dispatch.outside import Outside
 from dicom_router.dispatch.pace import Pace
+from dicom_router.dispatch.refusals import name_refused
 from dicom_router.dispatch.sending import Chunk, Sending
 from dicom_router.dispatch.workers import Workers
 from dicom_router.orthanc_rest import OrthancError, OrthancUnreachableError
 from dicom_router.store.ledger import Ledger
 from dicom_router.store.queue import DeliveryQueue
 from dicom_router.transports.transport import JobReport, JobState
+
+LONGEST_ROUND = 2.0  # seconds of looks at jobs, before leases are renewed again
 
 Shares = list[tuple[Sending, Chunk]]  # of one job, in the order of its instances
 
@@ -138,9 +141,11 @@ class UnderWay:
     # What comes back
 
     def poll(self, now: float) -> None:
-        """Look at the jobs that it is time to look at."""
-        for job in [job for job in self._jobs() if job.look_at <= now]:
+        """Look at the jobs that it is time to look at; where Orthanc is slow to answer, at some of them."""
+        for job in sorted((job for job in self._jobs() if job.due(now)), key=lambda job: job.look_at):
             self._look(job, self._transport.report(job.id, job.count))
+            if self._outside.clock() > now + LONGEST_ROUND:
+                return
 
     def next_look(self) -> float | None:
         """When a job is to be looked at; None when none is under way."""
@@ -211,22 +216,29 @@ class UnderWay:
         if accepted:
             self._health.succeeded(sending.destination)
         self._health.failed(sending.destination, error)
-        refused = sending.chunk_failed(chunk, accepted, error)
-        if refused is not None:
-            self._queue.refused(sending.delivery, refused, error, self._outside.clock())
+        sending.chunk_failed(chunk, accepted, error)
+        name_refused(self._queue, sending, self._outside.clock())
 
     # Ending early
 
-    def pause(self) -> bool:
-        """The router stops: pause every job, and note how far it came. False when Orthanc does not answer any more."""
+    def halt(self) -> list[tuple[Job, JobReport | None]]:
+        """The router stops: pause every job. How each stands; None, and last, when Orthanc does not answer any more."""
         for sending in self._active:  # all of them, before anything is asked
             sending.ending = sending.ending or Reason.QUEUED
+        found: list[tuple[Job, JobReport | None]] = []
         for job in self._jobs():
-            report = self._transport.pause(job.id, job.count)
-            if report is None:
-                return False
-            self._look(job, report)
-        return True
+            found.append((job, self._transport.pause(job.id, job.count)))
+            if found[-1][1] is None:
+                break
+        return found
+
+    def pause(self) -> bool:
+        """As `halt`, and note how far each came. False when Orthanc does not answer any more."""
+        found = self.halt()
+        for job, report in found:
+            if report is not None:
+                self._look(job, report)
+        return all(report is not None for _, report in found)
 
     def end(self, sending: Sending) -> None:
         """Give the rest of an attempt back."""

@@ -3,6 +3,7 @@
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -14,6 +15,8 @@ from dicom_router.store.database import LOST
 # Apart from each other: destinations that hang keep nobody from being sent to.
 ORTHANC_THREADS = 16  # wait for Orthanc, which answers at once
 ASKING_THREADS = 32  # wait for a destination to answer or to accept one instance
+
+LONGEST_ROUND = 2.0  # seconds of messages, before leases are renewed again
 
 Message = Callable[[], None]
 
@@ -35,11 +38,14 @@ class Workers:
     def receive(self, timeout: float) -> None:
         """Run what has come in; wait up to `timeout` seconds for the first of it. Raises what a message raises.
 
-        One that met a database that does not answer is run again: what it tells happens only once.
+        One that met a database that does not answer is run again: what it tells happens only once. Where messages take
+        long, as those that ask Orthanc may, the rest is left for the next time.
         """
         with suppress(queue.Empty):
-            self._handle(self._inbox.get(timeout=max(timeout, 0.001)))
-            while True:
+            first = self._inbox.get(timeout=max(timeout, 0.001))
+            deadline = time.monotonic() + LONGEST_ROUND
+            self._handle(first)
+            while time.monotonic() < deadline:
                 self._handle(self._inbox.get_nowait())
 
     def _handle(self, message: Message) -> None:

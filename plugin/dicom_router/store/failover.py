@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """From one destination to another: failover of `FirstOf`, and moving a waiting delivery by hand."""
 
+from collections.abc import Collection
+
 from peewee import Database, fn
 
 from dicom_router.deliveries.alternates import read_alternates
 from dicom_router.deliveries.delivery import Delivery, Event, NewDelivery, Status, allowed
+from dicom_router.deliveries.outcome import Scope
 from dicom_router.store.database import rows, scalar, session, transaction
 from dicom_router.store.queue import DeliveryQueue, next_of, to_delivery
 from dicom_router.store.queue_statements import IS_WAITING
@@ -12,6 +15,7 @@ from dicom_router.store.schema import Delivery as Row
 from dicom_router.users import by
 
 WAITS = Row.completed_at.is_null() & (Row.status != Status.SENDING)  # in the words of its index
+MOST_AT_ONCE = 50  # each is a transaction of its own
 
 
 class Failover:
@@ -21,11 +25,17 @@ class Failover:
         self._database = database
         self._queue = queue
 
-    def due(self, now: float) -> list[Delivery]:
-        """Deliveries that wait for longer than their `After`."""
+    def due(self, now: float, reachable: Collection[str]) -> list[Delivery]:
+        """The next of those that wait for longer than their `After`, as the way to their destination failed.
+
+        So it did where the destination is not one of the `reachable`, or where their last attempt says so. The others
+        wait for a window, a free lane or a hand, perhaps many of them for days, and are not even read.
+        """
+        failed = Row.error_scope.in_([Scope.DESTINATION, Scope.ASSOCIATION])
+        unreachable = Row.destination.not_in(sorted(reachable)) | failed
         with session(self._database):
-            late = Row.select().where(WAITS, Row.failover_at <= now)
-            return [to_delivery(row) for row in rows(late.dicts())]
+            late = Row.select().where(WAITS, Row.failover_at <= now, Row.alternates != "", unreachable)
+            return [to_delivery(row) for row in rows(late.order_by(Row.failover_at).limit(MOST_AT_ONCE).dicts())]
 
     def next_due(self) -> float | None:
         """When the first of the waiting ones reaches its `After`, or None."""
@@ -33,11 +43,6 @@ class Failover:
             waiting = Row.select(fn.MIN(Row.failover_at)).where(WAITS, Row.failover_at.is_null(False))
             found: float | None = scalar(waiting)
             return found
-
-    def look_again(self, delivery: Delivery, at: float) -> None:
-        """Its destination is not unreachable now."""
-        with session(self._database):
-            Row.update(failover_at=at).where(Row.id == delivery.id, Row.failover_at.is_null(False)).execute()
 
     def fail_over(self, delivery: Delivery, now: float) -> int | None:
         """Hand a waiting delivery to the next destination. Answers the new delivery, None when it no longer waits.

@@ -400,9 +400,12 @@ class DeliveryQueue:
             return int(earlier.where(ROW.id.in_(free_rows(waits, self._database))).execute())
 
     def refused(self, delivery: Delivery, instance: Instance, error: SendError, now: float) -> None:
-        """The destination refuses this instance for good."""
-        with session(self._database):
-            schema.Refusal.insert(_refusal(delivery, instance, error, now)).execute()
+        """The destination refuses this instance for good. Told again, it is named once."""
+        table = schema.Refusal
+        same = (table.delivery == delivery.id, table.instance_id == instance.id, table.digest == instance.digest)
+        with row_transaction(self._database):
+            table.delete().where(*same).execute()
+            table.insert(_refusal(delivery, instance, error, now)).execute()
 
     def _name_unsent(self, delivery: Delivery, unsent: Sequence[Instance], error: SendError, now: float) -> None:
         """These did not arrive. Without their fingerprints: nobody refused them, so another delivery may bring them."""

@@ -29,7 +29,9 @@ from dicom_router.transports.series_uids import series_of
 from dicom_router.transports.transport import JobReport, JobState, Wait
 
 PAUSED = "Paused"
-STOP_TIMEOUT = 0.25  # seconds, tried four times
+# Tried four times each; meanwhile the dispatcher does nothing else, and what it sends is its own for a minute.
+LOOK_TIMEOUT = 1.5  # seconds
+STOP_TIMEOUT = 0.25
 PROBE_TIMEOUT = 4  # seconds; a destination that needs longer to answer an echo would not keep up with sending
 STRAIGHT_TIMEOUT = 300.0  # seconds; the modality's own timeouts end it much earlier
 
@@ -62,7 +64,7 @@ class ModalityTransport:
 
     def report(self, job_id: str, count: int) -> JobReport:
         try:
-            job = self._rest.get(f"/jobs/{job_id}")
+            job = self._rest.get(f"/jobs/{job_id}", timeout=LOOK_TIMEOUT)
         except OrthancError as problem:
             if problem.not_found:
                 return JobReport(JobState.GONE, 0)
