@@ -10,6 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -293,6 +294,18 @@ def test_explain_shows_no_patient_where_the_router_shows_none(
     assert "all CT" in out
     assert "Doe" not in out
     assert "4711" not in out
+
+
+@pytest.mark.filterwarnings("ignore")  # pydicom warns of the value
+def test_explain_reads_files_with_an_odd_instance_number(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    superscript, sequence = Path(made(tmp_path / "1.dcm", {"InstanceNumber": 12})), tmp_path / "2.dcm"
+    superscript.write_bytes(superscript.read_bytes().replace(b"IS\x02\x0012", b"IS\x02\x00" + "²".encode()))
+    data_set = dcmread(superscript)
+    del data_set["InstanceNumber"]
+    data_set.add_new("InstanceNumber", "SQ", [])
+    data_set.save_as(sequence)
+    assert main(["explain", config(tmp_path, CT), str(superscript), str(sequence)]) == 0
+    assert "CT" in capsys.readouterr().out
 
 
 def test_explain_names_a_file_that_is_no_dicom(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
