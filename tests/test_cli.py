@@ -61,6 +61,13 @@ def test_check_reads_a_folder_of_files_as_orthanc_does(tmp_path: Path, capsys: p
     assert "holds together: 1 rule." in capsys.readouterr().out
 
 
+def test_check_tells_that_the_time_zone_of_the_machine_is_unknown(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "dicom_router", "check", config(tmp_path, CT)]
+    ended = subprocess.run(command, env=os.environ | {"TZ": "UTC0"}, check=False, capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (1, "")
+    assert ended.stdout.startswith("Router.TimeZone: The machine's time zone cannot be told.")
+
+
 def test_check_names_both_files_that_hold_the_same_section(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("a.json", "b.json"):
         (tmp_path / name).write_text('{"Router": {}}')
