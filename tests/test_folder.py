@@ -377,6 +377,13 @@ def test_an_altered_copy_lies_where_its_own_tags_say(at: World, tmp_path: Path) 
     assert at_files(tmp_path) == ["S^1/unknown-unknown/2.25.7.dcm"]
 
 
+def test_an_altered_copy_with_a_number_of_the_wrong_length_is_written_as_it_is(at: World, tmp_path: Path) -> None:
+    file = dicom("2.25.7", PatientID="S^1") + b"\x28\x00\x06\x01US\x03\x00abc"
+    destination = replace(at.export, path="{PatientID}/{SmallestImagePixelValue}.dcm")
+    assert at.transport.send_file(destination, file) is None
+    assert tmp_path.joinpath("S^1/unknown.dcm").read_bytes() == file
+
+
 def test_an_altered_copy_is_not_rendered(at: World, tmp_path: Path) -> None:
     refused = at.transport.send_file(replace(at.export, format=Format.PNG), dicom("2.25.7"))
     assert refused is not None

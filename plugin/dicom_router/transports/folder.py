@@ -277,12 +277,13 @@ def _place(destination: Destination, tags: Tags, file: str = "SOPInstanceUID") -
 
 
 def _tags_of(read: Dataset) -> Tags:
-    """In the form of Orthanc's `/tags?short`, without sequences."""
-    return {
-        f"{element.tag.group:04x},{element.tag.element:04x}": "\\".join(texts(element))
-        for element in read
-        if element.VR != "SQ"
-    }
+    """In the form of Orthanc's `/tags?short`, without sequences and without what cannot be decoded."""
+    told: Tags = {}
+    for tag in [*read.keys()]:
+        with suppress(Exception):  # whatever is wrong with it; a number of the wrong length is common
+            if read[tag].VR != "SQ":
+                told[f"{tag.group:04x},{tag.element:04x}"] = "\\".join(texts(read[tag]))
+    return told
 
 
 def _unit_keyword(destination: Destination) -> str:
