@@ -10,6 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -58,6 +59,13 @@ def test_check_reads_a_folder_of_files_as_orthanc_does(tmp_path: Path, capsys: p
     (tmp_path / "readme.txt").write_text("no JSON")
     assert main(["check", str(tmp_path)]) == 0
     assert "holds together: 1 rule." in capsys.readouterr().out
+
+
+def test_check_tells_that_the_time_zone_of_the_machine_is_unknown(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "dicom_router", "check", config(tmp_path, CT)]
+    ended = subprocess.run(command, env=os.environ | {"TZ": "UTC0"}, check=False, capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (1, "")
+    assert ended.stdout.startswith("Router.TimeZone: The machine's time zone cannot be told.")
 
 
 def test_check_names_both_files_that_hold_the_same_section(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -293,6 +301,18 @@ def test_explain_shows_no_patient_where_the_router_shows_none(
     assert "all CT" in out
     assert "Doe" not in out
     assert "4711" not in out
+
+
+@pytest.mark.filterwarnings("ignore")  # pydicom warns of the value
+def test_explain_reads_files_with_an_odd_instance_number(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    superscript, sequence = Path(made(tmp_path / "1.dcm", {"InstanceNumber": 12})), tmp_path / "2.dcm"
+    superscript.write_bytes(superscript.read_bytes().replace(b"IS\x02\x0012", b"IS\x02\x00" + "²".encode()))
+    data_set = dcmread(superscript)
+    del data_set["InstanceNumber"]
+    data_set.add_new("InstanceNumber", "SQ", [])
+    data_set.save_as(sequence)
+    assert main(["explain", config(tmp_path, CT), str(superscript), str(sequence)]) == 0
+    assert "CT" in capsys.readouterr().out
 
 
 def test_explain_names_a_file_that_is_no_dicom(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tzlocal
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -125,6 +126,18 @@ def test_a_rule_has_the_defaults_of_the_contract() -> None:
     assert (rule.name, rule.enabled, rule.trigger, rule.level) == ("all CT", True, "StableStudy", "Study")
     assert (rule.delay, rule.priority, rule.stop, rule.schedule, rule.version) == (0.0, None, False, None, 1)
     assert rule.source == CT
+
+
+@pytest.mark.parametrize("zone", ["UTC0", "CET-1CEST,M3.5.0,M10.5.0/3", "nonsense", "../x", "/dev/null", "/"])
+def test_a_time_zone_of_the_machine_that_cannot_be_told_is_a_problem(
+    monkeypatch: pytest.MonkeyPatch, zone: str
+) -> None:
+    monkeypatch.setenv("TZ", zone)
+    monkeypatch.setattr(tzlocal, "get_localzone", tzlocal.reload_localzone)
+    assert problems({"Rules": [CT]}) == {
+        "Router.TimeZone": 'The machine\'s time zone cannot be told. Name one, like "Europe/Brussels".'
+    }
+    assert problems({"Rules": [CT], "TimeZone": "Europe/Brussels"}) == {}
 
 
 def test_the_options_of_a_destination_are_read() -> None:

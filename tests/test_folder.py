@@ -7,13 +7,14 @@ import os
 import queue
 import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import pytest
+from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
@@ -228,6 +229,7 @@ class Rest:
     def __init__(self) -> None:
         self.tags: dict[str, dict[str, str]] = {}
         self.gone: set[str] = set()
+        self.rendered: Iterator[bytes] = iter(())  # then no instance is a picture
         self.before_download: Callable[[], None] = lambda: None
 
     def get(self, path: str, timeout: float = 60.0) -> Any:
@@ -237,11 +239,20 @@ class Rest:
         return self.tags[name]
 
     def get_bytes(self, path: str) -> bytes:
-        raise OrthancError(415, 0, "")
+        picture = next(self.rendered, None)
+        if picture is None:
+            raise OrthancError(415, 0, "")
+        return picture
 
     def download(self, path: str, target: BinaryIO, body: object = None) -> None:
         self.before_download()
         target.write(dicom(self.tags[path.split("/")[2]]["0008,0018"]))
+
+
+def png() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("L", (1, 1)).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def dicom(uid: str, **tags: object) -> bytes:
@@ -334,6 +345,28 @@ def test_a_pdf_of_nothing_that_can_be_shown_is_refused_and_leaves_no_file(at: Wo
     assert at_files(tmp_path) == []
 
 
+def test_a_picture_that_claims_to_have_two_billion_frames_is_looked_at_one_by_one(at: World, tmp_path: Path) -> None:
+    """Places for all of them do not fit into the memory."""
+    pictures = replace(at.export, format=Format.PNG)
+    (picture,) = at.instances(1, **{"0028,0008": str(2**31 - 1)})
+    at.rest.rendered = iter([png(), png()])
+    error = at.transport.try_one(pictures, picture)
+    assert isinstance(error, SendError)
+    assert (error.code, error.scope) == ("NotRenderable", Scope.INSTANCE)
+    assert [name[-15:] for name in at_files(tmp_path)] == ["-0000000001.png", "-0000000002.png"]
+    assert at.transport.find(pictures, [picture], lambda _: False) == set()
+
+
+@pytest.mark.parametrize("frames", [str(2**31), "9" * 4000, "9" * 5000, "-3", "0", "x", "1\\2"])
+def test_what_is_no_number_of_frames_is_one(at: World, tmp_path: Path, frames: str) -> None:
+    pictures = replace(at.export, format=Format.PNG)
+    (picture,) = at.instances(1, **{"0028,0008": frames})
+    at.rest.rendered = iter([png()])
+    assert at.transport.try_one(pictures, picture) is None
+    assert at_files(tmp_path) == ["P1/unknown-unknown/1.2.0.png"]
+    assert at.transport.find(pictures, [picture], lambda _: False) == {"1.2.0"}
+
+
 def test_a_canceled_job_ends_after_the_file_it_is_at(at: World, tmp_path: Path) -> None:
     begun, go_on = threading.Event(), threading.Event()
 
@@ -358,6 +391,13 @@ def test_an_altered_copy_lies_where_its_own_tags_say(at: World, tmp_path: Path) 
     """Not where those of the original do, which would tell whose it is."""
     assert at.transport.send_file(at.export, dicom("2.25.7", PatientID="S^1", OtherPatientIDs=["a", "b"])) is None
     assert at_files(tmp_path) == ["S^1/unknown-unknown/2.25.7.dcm"]
+
+
+def test_an_altered_copy_with_a_number_of_the_wrong_length_is_written_as_it_is(at: World, tmp_path: Path) -> None:
+    file = dicom("2.25.7", PatientID="S^1") + b"\x28\x00\x06\x01US\x03\x00abc"
+    destination = replace(at.export, path="{PatientID}/{SmallestImagePixelValue}.dcm")
+    assert at.transport.send_file(destination, file) is None
+    assert tmp_path.joinpath("S^1/unknown.dcm").read_bytes() == file
 
 
 def test_an_altered_copy_is_not_rendered(at: World, tmp_path: Path) -> None:

@@ -56,6 +56,7 @@ METADATA = (
     "SopClassUid",
     "TransferSyntax",
     "ReceptionDate",
+    "IndexInSeries",
 )
 ODD = (
     *(
@@ -207,11 +208,14 @@ def receive(orthanc: FakeOrthanc, instances: Told, *, no_patient: bool) -> None:
 
 
 @settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
-@given(STUDIES, st.booleans())
-@example(NOTHING, False)
-@example(HUGE, True)
-def test_no_tags_make_facts_rules_explanations_or_names_raise(instances: Told, no_patient: bool) -> None:
-    orthanc = Orthanc()
+@given(STUDIES, st.booleans(), st.booleans())
+@example(NOTHING, False, False)
+@example(HUGE, True, False)
+@example([({}, {"IndexInSeries": "²"}), ({}, {"IndexInSeries": "9" * 5000})], False, True)
+def test_no_tags_make_facts_rules_explanations_or_names_raise(
+    instances: Told, no_patient: bool, finds_all: bool
+) -> None:
+    orthanc = Orthanc(finds_all=finds_all)
     receive(orthanc, instances, no_patient=no_patient)
     facts = ResourceFacts(cast(OrthancRest, orthanc), "s")
     found = [value for key in BASE_KEYS for side in (facts, facts.every()) for value in side.values(key)]

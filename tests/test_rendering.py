@@ -3,6 +3,7 @@
 
 from collections.abc import Mapping
 from io import BytesIO
+from struct import pack
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
+from pydicom.errors import BytesLengthException
 from pydicom.sequence import Sequence
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
@@ -218,6 +220,34 @@ def test_names_ids_and_dates_are_struck_out_of_what_the_profile_keeps() -> None:
     assert text.TextValue == "Ms *** (***), seen on ***, study ***."
     assert (date.Date, moment.DateTime, copy.PatientComments) == ("", "", "of ***")
     assert code.ConceptCodeSequence[0].CodeMeaning == "Liver"
+
+
+def raw_element(tag: int, vr: str, value: bytes, syntax: UID = ExplicitVRLittleEndian) -> bytes:
+    number = pack("<HH", tag >> 16, tag & 0xFFFF)
+    if syntax == ImplicitVRLittleEndian:
+        return number + pack("<L", len(value)) + value
+    return number + vr.encode() + pack("<H", len(value)) + value
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+@pytest.mark.parametrize("alteration", [anonymous(), modified()])
+def test_a_number_of_the_wrong_length_is_left_as_it_is(alteration: Alteration, syntax: UID) -> None:
+    """Vendors write such elements."""
+    wrong = [(0x00189087, "FD", bytes(4)), (0x00189219, "SS", b"\1\2\3"), (0x00280106, "US", b"\1\2\3")]
+    elements = [raw_element(*each, syntax) for each in wrong]
+    odd = b"".join(elements)
+    source = original()
+    file = disguised(file_of(altered(source), syntax) + odd, file_of(source, syntax) + odd, named(alteration))
+    assert all(each in file for each in elements)
+    assert b"Featherstone" not in file
+
+
+def test_an_identifying_element_that_cannot_be_decoded_is_not_taken_for_replaced() -> None:
+    """What it says may stand elsewhere too."""
+    source = original(PatientComments="of Featherstone")
+    files = file_of(altered(source)), file_of(source) + raw_element(0x00101000, "US", b"\1\2\3")
+    with pytest.raises(BytesLengthException):
+        disguised(*files, named(anonymous()))
 
 
 def test_a_nested_patient_is_a_pseudonymous_one() -> None:

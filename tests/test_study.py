@@ -107,6 +107,14 @@ def test_the_instances_are_told_with_their_content_and_in_order(orthanc: FakeOrt
     assert list_instances(cast(OrthancRest, orthanc), "Study", "s") == found
 
 
+@pytest.mark.parametrize("number", ["²", "٣", "9" * 5000, "-1", "1\\2", ""])
+def test_an_odd_instance_number_hides_no_instance(orthanc: FakeOrthanc, number: str) -> None:
+    orthanc.receive("s", series="ct", metadata={"IndexInSeries": number})
+    found = facts(orthanc).instances
+    assert {each.id for each in found} == {"s-ct-1", "s-ct-2", "s-ct-3", "s-sr-1"}
+    assert list_instances(cast(OrthancRest, orthanc), "Study", "s") == found
+
+
 def test_an_overwritten_instance_has_another_digest(orthanc: FakeOrthanc) -> None:
     before = facts(orthanc).instances[0].digest
     orthanc.receive("s", series="ct", instance="s-ct-1")

@@ -102,7 +102,7 @@ def test_keys_over_rest_tell_all_that_an_editor_needs(client: Client) -> None:
     assert client.get("/rules-keys", q="weekday")[0]["Values"] == ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
 
 
-@pytest.mark.parametrize("limit", ["0", "101", "x", "-1", "9" * 50])
+@pytest.mark.parametrize("limit", ["0", "101", "x", "-1", "٣", "9" * 50, "1".zfill(5000)])
 def test_a_limit_out_of_range_is_refused(client: Client, limit: str) -> None:
     assert client.call("GET", "/rules-keys", query={"limit": limit})[0] == 400
 

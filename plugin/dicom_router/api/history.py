@@ -30,11 +30,11 @@ from dicom_router.destination import PROCESS_SUFFIX
 from dicom_router.dispatch.resend import Resend
 from dicom_router.problems import Problem, nearest
 from dicom_router.store.history import AttemptRow, Filter
+from dicom_router.whole_numbers import whole_number
 
 LARGEST_PAGE = 1000
 DEFAULT_PAGE = 100
 DAY, SECOND, MICROSECOND = 86400.0, 1.0, 1e-6
-LONGEST_ID = 18  # digits that surely fit a database's integer
 
 INTEGER = {"type": "integer", "minimum": 1}
 TIME = {"type": "string"}  # a date, a time, or empty
@@ -225,7 +225,8 @@ class HistoryRoutes:
 
     def _find(self, call: Call) -> Delivery:
         text = call.path["id"]
-        delivery = self._services.need_store().history.get(int(text)) if _is_id(text) else None
+        number = whole_number(text)
+        delivery = None if number is None else self._services.need_store().history.get(number)
         if delivery is None:
             raise not_found(f"delivery {text[:40]}")
         return delivery
@@ -234,10 +235,6 @@ class HistoryRoutes:
 def _resendable(delivery: Delivery, target: str | None) -> bool:
     moved = target is not None and target != delivery.destination
     return delivery.status in FINAL or (delivery.status in WAITING and moved)
-
-
-def _is_id(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= LONGEST_ID
 
 
 def read_filter(query: object) -> Filter:
@@ -299,9 +296,10 @@ def _end(text: str | None, name: str) -> float | None:
 def _integer(text: str | None, name: str, default: int, largest: int | None) -> int:
     if text is None:
         return default
-    if not _is_id(text) or int(text) < 1:
+    number = whole_number(text)
+    if number is None or number < 1:
         raise HttpError(400, f"{name} must be a number from 1.", [Problem(name, "must be a number from 1.")])
-    return min(int(text), largest) if largest else int(text)
+    return min(number, largest) if largest else number
 
 
 def delivery_answer(delivery: Delivery, services: Services) -> DeliveryAnswer:

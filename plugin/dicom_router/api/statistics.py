@@ -6,10 +6,10 @@ from dicom_router.api.schemas import Schema, Time
 from dicom_router.api.services import Services
 from dicom_router.problems import Problem
 from dicom_router.store.statistics import Statistics
+from dicom_router.whole_numbers import whole_number
 
 DEFAULT_HOURS = 24
 MOST_HOURS = 168
-LONGEST = 3  # digits
 
 
 class HourAnswer(Schema):
@@ -71,7 +71,8 @@ class StatisticsRoutes:
 def _hours(text: str | None) -> int:
     if text is None:
         return DEFAULT_HOURS
-    if not (text.isascii() and text.isdigit() and len(text) <= LONGEST) or not 1 <= int(text) <= MOST_HOURS:
+    number = whole_number(text)
+    if number is None or not 1 <= number <= MOST_HOURS:
         message = f"hours must be a number from 1 to {MOST_HOURS}."
         raise HttpError(400, message, [Problem("hours", message)])
-    return int(text)
+    return number

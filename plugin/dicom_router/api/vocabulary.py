@@ -19,6 +19,7 @@ from dicom_router.rules.nodes import Seen
 from dicom_router.rules.privacy import is_about_patient
 from dicom_router.rules.vocabulary import Term, search, term
 from dicom_router.studies.study import ResourceFacts
+from dicom_router.whole_numbers import whole_number
 
 MOST_KEYS = 100
 DEFAULT_KEYS = 30
@@ -181,6 +182,7 @@ def _number(call: Call, name: str, default: int, most: int) -> int:
     text = call.query.get(name)
     if text is None:
         return default
-    if not text.isdecimal() or not 1 <= int(text[:9]) <= most:
+    number = whole_number(text)
+    if number is None or not 1 <= number <= most:
         raise HttpError(400, f"{name} must be a number from 1 to {most}.", [Problem(name, "is not such a number.")])
-    return int(text)
+    return number

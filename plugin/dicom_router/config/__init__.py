@@ -104,7 +104,7 @@ class _SectionReader(RuleReader, AlertsReader):
         raw = mapping(section)
         self.whole(raw)
         self.retry = shape.retry.over(self.retry)
-        self.zone = _time_zone(shape.time_zone)
+        self.zone = self._time_zone(shape.time_zone)
         destinations = mapping(raw.get("Destinations"))
         for name, entry in destinations.items():
             self.destination(name, entry, f"Router.Destinations.{name}")
@@ -130,6 +130,16 @@ class _SectionReader(RuleReader, AlertsReader):
         if isinstance(database, str):
             self._database(database)
 
+    def _time_zone(self, name: str) -> tzinfo:
+        """The zone of that name, or the machine's; UTC for one that there is not."""
+        if name:
+            return zoneinfo.ZoneInfo(name) if name in zoneinfo.available_timezones() else UTC
+        try:
+            return tzlocal.get_localzone()
+        except Exception:  # noqa: BLE001 - of TZ tzlocal knows names only, and raises whatever others lead it to
+            self.tell("Router.TimeZone", 'The machine\'s time zone cannot be told. Name one, like "Europe/Brussels".')
+            return UTC
+
     def _database(self, told: str) -> None:
         if is_postgres(told):
             try:
@@ -149,10 +159,3 @@ def effective(destination: Destination, options: Mapping[str, Any], rule_schedul
     if rule_schedule:
         changed = replace(changed, schedule=both(changed.schedule, reader.schedule(rule_schedule, "")))
     return changed
-
-
-def _time_zone(name: str) -> tzinfo:
-    """The zone of that name, or the machine's; UTC for one that there is not."""
-    if not name:
-        return tzlocal.get_localzone()
-    return zoneinfo.ZoneInfo(name) if name in zoneinfo.available_timezones() else UTC

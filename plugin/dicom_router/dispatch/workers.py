@@ -81,7 +81,7 @@ class Workers:
             try:
                 result = work()
             except Exception as problem:  # noqa: BLE001 - told as an unknown, passing error
-                result = SendError.passing("InternalError", repr(problem))
+                result = SendError.passing("InternalError", type(problem).__name__)
             self.post(lambda: then(result))
 
         return run

@@ -8,6 +8,7 @@ from dicom_router.intake.first_start import first_place
 from dicom_router.orthanc_rest import OrthancRest
 from dicom_router.store.journal import Position
 from dicom_router.store.store import Store
+from dicom_router.whole_numbers import whole_number
 
 
 class StartingPlace:
@@ -25,8 +26,8 @@ class StartingPlace:
         known = store.journal.position()
         if known is None:
             IndexMark(self._host, store.marks if store.shared else None).write()
-            remembered = self._host.global_property(FIRST_START)
-            seq = int(remembered) if remembered.isdigit() else first_place(rest.get, self._loaded_at, now)
+            remembered = whole_number(self._host.global_property(FIRST_START))
+            seq = first_place(rest.get, self._loaded_at, now) if remembered is None else remembered
             store.journal.begin(Position(seq, seq))
             self._host.set_global_property(FIRST_START, str(seq) if stopgap else "")
         elif not stopgap and self._host.global_property(FIRST_START):

@@ -31,7 +31,7 @@ class StillIdentifyingError(Exception):
 def strike_out(copy: Dataset, original: Dataset, uids: Iterable[str], alteration: Alteration) -> None:
     """Take out of the copy's texts, names and dates what is not in it any more otherwise; `uids` beside that."""
     wishes = Wishes(alteration)
-    gone = [place for place in places(original, None) if _is_gone(place, copy)]
+    gone = [place for place in places(original, None) if _identifies(place) and _is_gone(place, copy)]
     values = {
         value for place in gone if place.tag in IDENTIFYING or place.vr in DATES for value in texts(place.element)
     }
@@ -47,6 +47,11 @@ def refuse_leftovers(written: bytes, uids: Iterable[str]) -> None:
     """The last look, at the bytes as they are sent. Raises StillIdentifyingError."""
     if any(uid.encode() in written for uid in uids if len(uid) >= 2 * SHORTEST):
         raise StillIdentifyingError
+
+
+def _identifies(place: Place) -> bool:
+    """Asked before anything is decoded: vendors write numbers of the wrong length, which cannot be."""
+    return place.tag in IDENTIFYING or place.vr == "PN" or place.vr in DATES
 
 
 def _is_gone(place: Place, copy: Dataset) -> bool:

@@ -10,6 +10,7 @@ from peewee import Database, Model, PostgresqlDatabase, SchemaManager
 
 from dicom_router.store.schema import INDEXES, TABLES, Meta
 from dicom_router.store.sqlite_file import DamagedError, SqliteFile
+from dicom_router.whole_numbers import whole_number
 
 SCHEMA_VERSION = 1
 
@@ -137,9 +138,10 @@ def _refuse_remains(database: Database) -> None:
 
 def _version(database: Database) -> int:
     text = Meta.select(Meta.value).where(Meta.key == "schema_version").scalar(database) or "0"
-    if not text.isdigit():
+    version = whole_number(text)
+    if version is None:
         raise StoreError(f'The router\'s database says that its schema is "{text}"; it was made by something else.')
-    return int(text)
+    return version
 
 
 def create_schema(database: Database) -> None:

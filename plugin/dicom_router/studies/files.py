@@ -17,6 +17,7 @@ from dicom_router.orthanc_rest import NOT_FOUND, OrthancError
 from dicom_router.rules import index
 from dicom_router.rules.values import OPAQUE
 from dicom_router.studies.study import BINARY
+from dicom_router.whole_numbers import whole_number
 
 Row = dict[str, Any]
 _SHOWN_BYTES = 1024
@@ -159,14 +160,20 @@ def _read(path: Path) -> _File:
         raise FileError(f"{path} cannot be read as DICOM: {problem}") from None
     except Exception as problem:  # noqa: BLE001 (pydicom raises whatever a broken value makes it stumble over)
         raise FileError(f"{path} holds something that cannot be decoded: {problem}") from None
-    uids = [tags.get(tag) or "" for tag in ("0010,0020", "0020,000d", "0020,000e", "0008,0018")]
+    uids = [_plain(tags, tag) for tag in ("0010,0020", "0020,000d", "0020,000e", "0008,0018")]
     patient, study, series, instance = (_id(*uids[: depth + 1]) for depth in range(4))
-    number = tags.get("0020,0013") or ""
+    number = whole_number(_plain(tags, "0020,0013")) or 0
     metadata = {
         "SopClassUid": tags.get("0008,0016"),
         "TransferSyntax": str(getattr(data_set.file_meta, "TransferSyntaxUID", "")) or None,
     }
-    return _File(instance, series, study, patient, tags, metadata, int(number) if number.isdigit() else 0, size)
+    return _File(instance, series, study, patient, tags, metadata, number, size)
+
+
+def _plain(tags: Row, tag: str) -> str:
+    """Its text; a file may also hold a sequence there."""
+    value = tags.get(tag)
+    return value if isinstance(value, str) else ""
 
 
 def _id(*uids: str) -> str:

@@ -19,6 +19,7 @@ from dicom_router.orthanc_rest import NOT_FOUND, OrthancError, OrthancRest
 from dicom_router.rules import index
 from dicom_router.rules.facts import Facts
 from dicom_router.rules.keys import Key
+from dicom_router.whole_numbers import whole_number
 
 PER_INSTANCE = {"Metadata": True, "Short": True}
 PARENTS = {"Patient": "ParentPatient", "Study": "ParentStudy", "Series": "ParentSeries"}
@@ -53,11 +54,10 @@ def _instance_rows(rest: OrthancRest, level: str, resource_id: str) -> list[Row]
 
 def _as_content(row: Row) -> Row:
     file: Row = next((each for each in row["Attachments"] if each["ContentType"] == DICOM_FILE), {})
-    number = str(row["Metadata"].get("IndexInSeries") or "")
     return row | {
         "FileUuid": file.get("Uuid", ""),
         "FileSize": file.get("UncompressedSize", 0),
-        "IndexInSeries": int(number) if number.isdigit() else None,
+        "IndexInSeries": whole_number(str(row["Metadata"].get("IndexInSeries") or "")),
     }
 
 

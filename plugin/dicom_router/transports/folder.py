@@ -36,6 +36,7 @@ EXTENSIONS = {
 ARCHIVES = {Format.ZIP: "/tools/create-archive", Format.DICOMDIR: "/tools/create-media"}
 CANNOT_RENDER = 415  # Orthanc's answer for what is no image, or in a transfer syntax that it cannot decode
 SOP_CLASS_UID, NUMBER_OF_FRAMES = "0008,0016", "0028,0008"
+MOST_FRAMES = 2**31 - 1  # DICOM PS3.5 6.2: IS
 
 Tags = dict[str, Any]
 
@@ -276,12 +277,13 @@ def _place(destination: Destination, tags: Tags, file: str = "SOPInstanceUID") -
 
 
 def _tags_of(read: Dataset) -> Tags:
-    """In the form of Orthanc's `/tags?short`, without sequences."""
-    return {
-        f"{element.tag.group:04x},{element.tag.element:04x}": "\\".join(texts(element))
-        for element in read
-        if element.VR != "SQ"
-    }
+    """In the form of Orthanc's `/tags?short`, without sequences and without what cannot be decoded."""
+    told: Tags = {}
+    for tag in [*read.keys()]:
+        with suppress(Exception):  # whatever is wrong with it; a number of the wrong length is common
+            if read[tag].VR != "SQ":
+                told[f"{tag.group:04x},{tag.element:04x}"] = "\\".join(texts(read[tag]))
+    return told
 
 
 def _unit_keyword(destination: Destination) -> str:
@@ -301,15 +303,19 @@ def _picture_stamp(kind: Format, instance: Instance) -> Stamp:
 
 def _frames(tags: Tags) -> int:
     with suppress(ValueError, TypeError):
-        return max(1, int(tags.get(NUMBER_OF_FRAMES, 1)))
+        count = int(tags.get(NUMBER_OF_FRAMES, 1))
+        return count if 1 <= count <= MOST_FRAMES else 1
     return 1
 
 
-def _frame_places(place: Place, count: int) -> list[Place]:
+def _frame_places(place: Place, count: int) -> Iterator[Place]:
+    """One by one: a file may claim any number of frames."""
     if count == 1:
-        return [place]
+        yield place
+        return
     digits = len(str(count))
-    return [Place(place.folders, f"{place.stem}-{number:0{digits}}", place.extension) for number in range(1, count + 1)]
+    for number in range(1, count + 1):
+        yield Place(place.folders, f"{place.stem}-{number:0{digits}}", place.extension)
 
 
 def _is_document(tags: Tags) -> bool:

@@ -120,8 +120,8 @@ class OwnJobs:
     def _run(self, job_id: str, job: OwnJob, work: Work) -> None:
         try:
             job.error = work(job)
-        except Exception as problem:  # noqa: BLE001 - told as an unknown, passing error
-            job.error = SendError.passing("InternalError", repr(problem))
+        except Exception as problem:  # noqa: BLE001 - an unknown, passing error; what it says may hold patient data
+            job.error = SendError.passing("InternalError", type(problem).__name__)
         job.state = JobState.FAILURE if job.error else JobState.SUCCESS  # last: whoever sees it sees the rest
         self._ended(job_id, job.state)
 
