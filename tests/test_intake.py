@@ -349,9 +349,13 @@ class FakeRole:
     def __init__(self) -> None:
         self.term = 1
         self.ours = True
+        self.renewed = 0
 
     def hold(self, _now: float) -> int | None:
         return self.term if self.ours else None
+
+    def renew(self, _now: float) -> None:
+        self.renewed += 1
 
     def leave(self) -> None:
         self.ours = False
@@ -371,6 +375,7 @@ def shared(role: FakeRole) -> World:
     made.tenure = Tenure(role, lambda: made.now)
     made.tenure.begin()
     made.start()
+    made.tenure.end()
     return made
 
 
@@ -455,6 +460,25 @@ def test_one_who_lost_the_task_in_a_long_round_stops_reading(shared: World, role
 
 def rounds(world: World) -> IntakeThread:
     return IntakeThread(world.intake, lambda: world.now, world.logged.append, world.tenure)
+
+
+def test_the_task_is_renewed_during_a_round_and_not_between_two(
+    shared: World, role: FakeRole, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thread, tenure = rounds(shared), shared.tenure
+    assert tenure is not None
+    shared.orthanc.receive("s")
+    shared.orthanc.stable("s")
+
+    def slow(*_: object) -> set[str]:
+        tenure.renew()
+        raise RuntimeError("and then it failed")
+
+    monkeypatch.setattr(shared.intake, "_look_at", slow)
+    thread._round()
+    assert role.renewed == 1
+    tenure.renew()
+    assert role.renewed == 1
 
 
 def test_while_another_has_the_task_nothing_is_read(shared: World, role: FakeRole) -> None:

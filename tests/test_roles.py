@@ -5,6 +5,7 @@ import pytest
 
 from builders import NOW
 from conftest import OpenDatabase
+from dicom_router.intake.intake import LONGEST_LOOK_SECONDS, Tenure
 from dicom_router.store.roles import NotOursError, Role
 
 LEASE = 20.0
@@ -75,3 +76,70 @@ def test_only_who_has_it_may_write(roles: Roles, open_database: OpenDatabase) ->
     two.hold(NOW + LEASE + 1)
     with pytest.raises(NotOursError):
         one.confirm()
+
+
+def test_one_who_renews_keeps_it_without_taking_it_again(roles: Roles) -> None:
+    one, two, _ = roles
+    one.hold(NOW)
+    one.renew(NOW + LEASE - 1)
+    assert two.hold(NOW + LEASE + 1) is None
+    one.confirm()
+
+
+def test_what_was_left_or_taken_by_another_is_not_renewed(roles: Roles) -> None:
+    one, two, _ = roles
+    one.hold(NOW)
+    one.leave()
+    one.renew(NOW + 1)
+    assert two.hold(NOW + 2) is not None
+    one.renew(NOW + 3)
+    two.confirm()
+
+
+class Watch:
+    """The clock that two Orthancs share."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> float:
+        return self.now
+
+    def passes(self, seconds: float, *renewing: Tenure) -> None:
+        """Every two seconds those that live renew what they have."""
+        end = self.now + seconds
+        while self.now < end:
+            self.now += 2
+            for tenure in renewing:
+                tenure.renew()
+
+
+def test_a_look_that_outlasts_the_lease_is_not_begun_by_another(roles: Roles) -> None:
+    one, two, _ = roles
+    watch = Watch()
+    reader, other = Tenure(one, watch), Tenure(two, watch)
+    assert reader.begin() is not None
+    watch.passes(30 * LEASE, reader, other)
+    assert other.begin() is None
+    one.confirm()
+
+
+def test_a_look_that_never_ends_does_not_keep_the_task(roles: Roles) -> None:
+    one, two, _ = roles
+    watch = Watch()
+    reader, other = Tenure(one, watch), Tenure(two, watch)
+    reader.begin()
+    watch.passes(LONGEST_LOOK_SECONDS + LEASE + 4, reader)
+    assert other.begin() is not None
+
+
+@pytest.mark.parametrize("why", ["it died", "it does not read"])
+def test_only_a_living_reader_keeps_the_task(roles: Roles, why: str) -> None:
+    one, two, _ = roles
+    watch = Watch()
+    reader, other = Tenure(one, watch), Tenure(two, watch)
+    reader.begin()
+    if why == "it does not read":
+        reader.end()
+    watch.passes(LEASE + 2, *([reader] if why == "it does not read" else []))
+    assert other.begin() is not None

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Following what other Orthancs over the same side database have changed: pauses, rules, cancellations."""
+"""Following what other Orthancs over the same side database have changed: pauses, rules, cancellations.
+
+The same thread keeps for this Orthanc what the others may not take meanwhile.
+"""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,7 +15,10 @@ FOLLOW_SECONDS = 2.0
 
 
 class FollowingThread(BellThread):
-    """Looks every two seconds. `load_rules` makes the rules of the database the active ones, `ring` has them sent."""
+    """Looks every two seconds. `load_rules` makes the rules of the database the active ones, `ring` has them sent.
+
+    `renew` keeps the task of reading the change log.
+    """
 
     def __init__(
         self,
@@ -20,6 +26,7 @@ class FollowingThread(BellThread):
         load_rules: Callable[[], None],
         cancel: Callable[[int], None],
         ring: Callable[[], None],
+        renew: Callable[[], None],
         log: Callable[[str], None],
     ) -> None:
         super().__init__("router-following")
@@ -27,6 +34,7 @@ class FollowingThread(BellThread):
         self._load_rules = load_rules
         self._cancel = cancel
         self._ring = ring
+        self._renew = renew
         self._log = log
         self._rules = store.rule_book.state()
 
@@ -40,6 +48,7 @@ class FollowingThread(BellThread):
 
     def _follow(self) -> None:
         self._store.keep()
+        self._renew()
         if self._store.switches.read():
             self._ring()
         rules = self._store.rule_book.state()

@@ -86,7 +86,7 @@ class Running:
         self._intake = self._make_intake(tenure)
         retention = Retention(store, rest, settings.history, store.clock)
         self._housekeeping = HousekeepingThread(retention, store, self._recycling, self._log)
-        self._following = self._make_following() if store.shared else None
+        self._following = self._make_following(tenure) if tenure else None
 
     # From start to stop
 
@@ -180,10 +180,10 @@ class Running:
         )
         return IntakeThread(intake, time.monotonic, self._log, tenure)
 
-    def _make_following(self) -> FollowingThread:
+    def _make_following(self, tenure: Tenure) -> FollowingThread:
         dispatcher = self._dispatcher
         return FollowingThread(
-            self._store, self._services.load_rules, dispatcher.cancel_asked, dispatcher.ring, self._log
+            self._store, self._services.load_rules, dispatcher.cancel_asked, dispatcher.ring, tenure.renew, self._log
         )
 
     # What they do together

@@ -25,6 +25,7 @@ SAFETY_POLL_SECONDS = 5.0
 SEVERAL_POLL_SECONDS = 1.0  # the doorbell of another Orthanc is not heard here
 DATABASE_RETRY_SECONDS = 1.0
 KEEP_SECONDS = 5.0
+LONGEST_LOOK_SECONDS = 3600.0  # beyond any single question to Orthanc: else two would interrupt each other for ever
 
 
 class Positions(Protocol):
@@ -53,12 +54,18 @@ class Role(Protocol):
     def hold(self, now: float) -> int | None:
         """Take or keep it; None when another Orthanc has it. The number stays the same while nobody else had it."""
 
+    def renew(self, now: float) -> None:
+        """Keep it if it is ours."""
+
     def leave(self) -> None:
         """Somebody else may have it."""
 
 
 class Tenure:
-    """Whether this Orthanc is the one that reads. Without a role it always is."""
+    """Whether this Orthanc is the one that reads. Without a role it always is.
+
+    One thread reads; another one calls `renew`, since a look may last longer than the role's lease.
+    """
 
     def __init__(self, role: Role | None, clock: Callable[[], float]) -> None:
         self.ours = role is None
@@ -66,14 +73,25 @@ class Tenure:
         self._clock = clock
         self._term: int | None = 0
         self._kept_at = 0.0
+        self._in_round = False
 
     def begin(self) -> int | None:
         """At the begin of a round. The number of the term, None when another one reads."""
         if self._role is not None:
             self._kept_at = self._clock()
             self._term = self._role.hold(self._kept_at)
-            self.ours = self._term is not None
+            self.ours = self._in_round = self._term is not None
         return self._term
+
+    def end(self) -> None:
+        """At the end of a round."""
+        self._in_round = False
+
+    def renew(self) -> None:
+        """Often, from another thread: keep the role while a look lasts, but not for one that never ends."""
+        now = self._clock()
+        if self._role is not None and self._in_round and now < self._kept_at + LONGEST_LOOK_SECONDS:
+            self._role.renew(now)
 
     def keep(self) -> None:
         """In a long round, now and then. Raises NotOursError."""
@@ -304,6 +322,8 @@ class IntakeThread(BellThread):
         except Exception as problem:  # noqa: BLE001 - the position was not moved; the next round reads again
             self._log(f"the change log could not be read and will be again: {problem!r}")
             return RETRY_SECONDS
+        finally:
+            self._tenure.end()
         self._database_lost = False
         return pause
 

@@ -43,6 +43,12 @@ class Role:
             term: int | None = scalar(Row.select(Row.term).where(Row.name == self._name, ours))
             return term
 
+    def renew(self, now: float) -> None:
+        """Keep the task, if it is ours and was not left; it is not taken."""
+        with session(self._database):
+            kept = Row.update(held_until=now + self._lease_seconds)
+            kept.where(Row.name == self._name, Row.holder == self._mark, Row.held_until > 0).execute()
+
     def confirm(self) -> None:
         """Within a transaction: it is ours, and stays so until the end of it. Raises NotOursError."""
         held = Row.select(Row.holder).where(Row.name == self._name)
