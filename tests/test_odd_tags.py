@@ -162,13 +162,7 @@ COMPILED = configured({"Destinations": {"ARCHIVE": {"Modality": "ARCHIVE"}}, "Ru
 
 
 class Orthanc(FakeOrthanc):
-    """Tells every file of a series too, and raw values."""
-
-    def get(self, path: str, timeout: float = 60.0) -> Any:
-        if path.endswith("/instances-tags?short"):
-            inside = [each for each in self.instances.values() if each.series == path.split("/")[2]]
-            return {each.id: json.loads(json.dumps(each.tags)) for each in inside}
-        return super().get(path, timeout)
+    """Tells raw values too."""
 
     def get_bytes(self, path: str, timeout: float = 60.0) -> bytes:
         return b"\xff\xfe\0\x01raw"

@@ -174,3 +174,9 @@ def test_whether_a_resource_is_there(orthanc: FakeOrthanc) -> None:
     orthanc.failures["/studies"] = unreachable()
     with pytest.raises(OrthancError):
         exists(rest, "Study", "s")
+
+
+def test_all_files_of_a_series_may_take_long_to_read(orthanc: FakeOrthanc) -> None:
+    thickness = facts(orthanc).every().values(parse_key("0018,0050"))
+    assert sorted(value or "" for value in thickness) == ["", "1.5", "3.0"]
+    assert orthanc.patience["/series/s-ct/instances-tags?short"] >= 1800

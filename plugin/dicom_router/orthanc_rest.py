@@ -13,7 +13,18 @@ import urllib3
 from dicom_router.host.sdk import OrthancHost
 
 NOT_FOUND = 404
-ASK_AGAIN = urllib3.Retry(3, redirect=False, status=0, allowed_methods=None)
+
+
+class AskAgain(urllib3.Retry):
+    """But not what took too long: Orthanc would work at it as long again, and the caller waits all the while."""
+
+    def increment(self, *given: Any, **told: Any) -> Any:
+        if isinstance(told.get("error"), urllib3.exceptions.ReadTimeoutError):
+            raise told["error"]
+        return super().increment(*given, **told)
+
+
+ASK_AGAIN = AskAgain(3, redirect=False, status=0, allowed_methods=None)
 NO_RETRY = urllib3.Retry(0, redirect=False)
 DOWNLOAD_SECONDS = 1800.0  # without a byte: Orthanc makes a whole archive before it sends the first one
 DOWNLOAD_BYTES = 1 << 20  # at a time

@@ -77,6 +77,7 @@ class FakeOrthanc:
     marked: bool = False  # the router's mark in Orthanc's index
     now: datetime = START
     calls: list[str] = field(default_factory=list)
+    patience: dict[str, float] = field(default_factory=dict)  # path -> how long the caller would have waited
     failures: dict[str, OrthancError] = field(default_factory=dict)
 
     # What happens to it
@@ -160,14 +161,15 @@ class FakeOrthanc:
 
     def get(self, path: str, timeout: float = 60.0) -> Any:
         self._called("GET", path)
+        self.patience[path] = timeout
         url = urlsplit(path)
         parts = url.path.strip("/").split("/")
         if url.path == "/changes":
             return self._changes(url.query)
         if parts[0] == "studies" and len(parts) == 2:
             return self._study(parts[1])
-        if parts[0] == "series" and len(parts) == 2:
-            return self._series(parts[1])
+        if parts[0] == "series" and path.endswith(("/" + parts[1], "/instances-tags?short")):
+            return self._series(*parts[1:])
         if parts[0] == "patients" and len(parts) == 2:
             return self._patient(parts[1])
         if parts[0] == "studies" and parts[2:] == ["metadata"] and url.query == "expand":
@@ -273,8 +275,10 @@ class FakeOrthanc:
             raise missing(f"/patients/{patient}")
         return {"ID": patient}
 
-    def _series(self, series: str) -> Json:
+    def _series(self, series: str, what: str = "") -> Json:
         inside = [each for each in self.instances.values() if each.series == series]
+        if what:
+            return {each.id: json.loads(json.dumps(each.tags)) for each in inside}
         if not inside:
             raise missing(f"/series/{series}")
         return {"ID": series, "IsStable": inside[0].study not in self.unstable, "ParentStudy": inside[0].study}

@@ -28,6 +28,7 @@ DICOM_FILE = 1  # Orthanc: Enumerations.h, FileContentType_Dicom
 ROUTES = {"Study": "/studies", "Series": "/series", "Patient": "/patients", "Instance": "/instances"}
 LEVELS = ("Patient", "Study", "Series", "Instance")
 COPIES = frozenset({"ModifiedFrom", "AnonymizedFrom"})
+WHOLE_SERIES_SECONDS = 1800.0  # Orthanc reads thousands of files, perhaps of a slow storage, before it answers
 LONGEST_RAW = 1024  # bytes of a value whose kind Orthanc does not know
 
 Row = dict[str, Any]
@@ -233,7 +234,7 @@ class ResourceFacts:
         if not every:
             return self.representatives.values()
         for series_id in self.representatives.keys() - self._read_whole:
-            self._files |= self._rest.get(f"/series/{series_id}/instances-tags?short")
+            self._files |= self._rest.get(f"/series/{series_id}/instances-tags?short", WHOLE_SERIES_SECONDS)
             self._read_whole.add(series_id)
         return (instance.id for instance in self.instances)
 
