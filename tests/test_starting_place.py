@@ -25,9 +25,9 @@ NewStore = Callable[[], Store]
 class Starts:
     """One Orthanc, started several times, with one database or another."""
 
-    def __init__(self) -> None:
+    def __init__(self, orthanc: FakeOrthanc | None = None) -> None:
         self.host = OrthancHost(Sdk({"Name": "here"}))
-        self.orthanc = FakeOrthanc()
+        self.orthanc = orthanc or FakeOrthanc()
         self.orthanc.receive("before the router")
 
     def start(self, store: Store | None, *, stopgap: bool = False) -> None:

@@ -24,13 +24,17 @@ class StartingPlace:
         A `stopgap` is used while nobody can tell which database is meant: the right one has to learn it too.
         """
         known = store.journal.position()
+        told = self._host.global_property(FIRST_START)
+        remembered = whole_number(told)
         if known is None:
             IndexMark(self._host, store.marks if store.shared else None).write()
-            remembered = whole_number(self._host.global_property(FIRST_START))
             seq = first_place(rest.get, self._loaded_at, now) if remembered is None else remembered
             store.journal.begin(Position(seq, seq))
             self._host.set_global_property(FIRST_START, str(seq) if stopgap else "")
-        elif not stopgap and self._host.global_property(FIRST_START):
+        elif not stopgap and told:
+            if store.shared and remembered is not None and not store.marks.made():
+                # Another Orthanc opened the database first, and may have begun behind what this one received.
+                store.journal.begin(Position(remembered, remembered))
             # What was remembered for this database, or for none, must not make a later one begin in the past.
             self._host.set_global_property(FIRST_START, "")
 

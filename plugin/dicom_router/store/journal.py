@@ -10,12 +10,13 @@ from peewee import Database
 from dicom_router.deliveries.delivery import NewDelivery
 from dicom_router.store import schema
 from dicom_router.store.cleanups import Cleanups
-from dicom_router.store.database import row_transaction, session, transaction
+from dicom_router.store.database import replace, row_transaction, session, transaction
 from dicom_router.store.queue import DeliveryQueue
 from dicom_router.store.roles import Role
 from dicom_router.store.statement import Statement, slot
 
 _ONLY_ROW = 1
+_FIRST_PLACE = "first place"  # nothing that stands later in the change log was passed over at the very first start
 _DECIDED = Statement(
     lambda _: schema.Decision.insert(
         made_at=slot(schema.Decision.made_at),
@@ -94,12 +95,23 @@ class Journal:
             return Position(row.seq, row.settled_seq, row.date) if row else None
 
     def begin(self, position: Position) -> None:
-        """The very first start is here, unless another Orthanc has written down where it was."""
-        with session(self._database):
-            first = schema.Cursor.insert(
-                id=_ONLY_ROW, seq=position.seq, settled_seq=position.settled_seq, date=position.date
-            )
-            first.on_conflict_ignore().execute()
+        """The very first start was here. Of several Orthancs, that of the earliest counts, whoever tells first."""
+        with transaction(self._database):
+            place, here = schema.Meta.get_or_none(key=_FIRST_PLACE), str(position.seq)
+            if self.position() is None:
+                _MOVED.run(self._database, **asdict(position))
+                replace(schema.Meta, key=_FIRST_PLACE, value=here)
+            elif place is not None and position.seq < int(place.value):
+                replace(schema.Meta, key=_FIRST_PLACE, value=here)
+                self._go_back(position)
+
+    def _go_back(self, position: Position) -> None:
+        """Whoever reads has read on from a later place, and must not write that over this one."""
+        if self._reader is not None:
+            self._reader.end_term()
+        now = self.position() or position
+        seq, settled_seq = min(now.seq, position.seq), min(now.settled_seq, position.settled_seq)
+        _MOVED.run(self._database, seq=seq, settled_seq=settled_seq, date="")
 
     def move(self, position: Position) -> None:
         """Nothing had to be decided up to `position`. Raises NotOursError."""

@@ -5,7 +5,7 @@ import uuid
 
 from peewee import Database
 
-from dicom_router.store.database import for_update, rows, scalar, session
+from dicom_router.store.database import for_update, replace, rows, scalar, session
 from dicom_router.store.schema import Role as Row
 
 READER = "reader"  # who reads the change log, and deletes what has been sent
@@ -54,6 +54,10 @@ class Role:
         held = Row.select(Row.holder).where(Row.name == self._name)
         if scalar(for_update(held, self._database)) != self._mark:
             raise NotOursError(f"Another Orthanc is the {self._name} now.")
+
+    def end_term(self) -> None:
+        """Within a transaction: whoever has it can write nothing more in this term, and begins a new one."""
+        replace(Row, name=self._name, owner="", holder="", held_until=0.0)
 
     def leave(self) -> None:
         """Somebody else may have it at once."""
