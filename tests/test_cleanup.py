@@ -7,8 +7,7 @@ import pytest
 
 from builders import ARCHIVE, NOT_UNDERSTOOD, NOW, claimed, destination, ended, enqueued, found, subject
 from dicom_router.deliveries.delivery import Status, Subject
-from dicom_router.housekeeping.cleanup import AT_ONCE, Cleanup
-from dicom_router.orthanc_rest import OrthancError, OrthancUnreachableError
+from dicom_router.housekeeping.cleanup import Cleanup
 from dicom_router.store.journal import Position
 from dicom_router.store.store import Store
 from dicom_router.studies.study import list_instances
@@ -26,8 +25,10 @@ class World:
         self.store = store
         self.orthanc = FakeOrthanc()
         self.triggers = {"StableStudy"}
-        self.log: list[str] = []
-        self.cleanup = self.started()
+        destinations = {name: destination(name) for name in (ARCHIVE, SECOND)}
+        self.cleanup = Cleanup(
+            store, self.orthanc, destinations, lambda: NOW, lambda _: None, triggers=lambda: self.triggers
+        )
         for series in "ab":
             self.orthanc.receive("study", series=series)
         self.orthanc.stable("study")
@@ -35,21 +36,6 @@ class World:
         self.arrived(ARCHIVE, "ab")
         store.cleanups.want("study", [[ARCHIVE]], NOW)
         self.settled(self.orthanc.last)
-
-    def started(self) -> Cleanup:
-        destinations = {name: destination(name) for name in (ARCHIVE, SECOND)}
-        return Cleanup(
-            self.store, self.orthanc, destinations, lambda: NOW, self.log.append, triggers=lambda: self.triggers
-        )
-
-    def another(self) -> None:
-        """A younger study that has arrived as well."""
-        self.orthanc.receive("another")
-        self.orthanc.stable("another")
-        ended(self.store, Status.COMPLETED, "another")
-        digests = [each.digest for each in list_instances(self.orthanc, "Study", "another")]
-        self.store.ledger.add("another", ARCHIVE, digests)
-        self.store.cleanups.want("another", [[ARCHIVE]], NOW + 1)
 
     def arrived(self, name: str, series: str) -> None:
         for each in list_instances(self.orthanc, "Study", "study"):
@@ -126,56 +112,6 @@ def test_one_rules_instances_do_not_speak_for_another_ones(world: World) -> None
 
 def test_another_patients_deliveries_keep_nothing(world: World) -> None:
     enqueued(world.store, subject=subject("patient-of-another", level="Patient"), destination=SECOND)
-    assert world.deletes()
-
-
-def refusing(world: World, begins_with: str, problem: OrthancError) -> None:
-    """Orthanc does not delete instances whose IDs begin so."""
-    plain = world.orthanc.post
-
-    def post(path: str, body: object, timeout: float = 60.0) -> object:
-        if path == "/tools/bulk-delete" and any(each.startswith(begins_with) for each in body["Resources"]):  # type: ignore[index]
-            raise problem
-        return plain(path, body, timeout)
-
-    world.orthanc.post = post  # type: ignore[method-assign]
-
-
-def test_a_study_that_orthanc_cannot_delete_keeps_no_other_and_is_told_once(world: World) -> None:
-    world.another()
-    refusing(world, "study", OrthancError(500, 8, "cannot remove a file"))
-    for _ in range(3):
-        world.cleanup.look()
-    assert not world.orthanc.instances_of("another")
-    assert [line for line in world.log if "cannot remove a file" in line] == world.log[:1]
-
-
-def test_an_orthanc_that_does_not_answer_is_not_asked_for_each_study(world: World) -> None:
-    world.another()
-    refusing(world, "study", OrthancUnreachableError("no answer"))
-    with pytest.raises(OrthancUnreachableError):
-        world.cleanup.look()
-
-
-def test_a_stop_does_not_wait_until_a_large_study_is_deleted_which_is_finished_afterwards(world: World) -> None:
-    for _ in range(2 * AT_ONCE):
-        world.orthanc.receive("study", series="a")
-    world.orthanc.stable("study")
-    world.arrived(ARCHIVE, "ab")
-    plain, asked = world.orthanc.post, []
-
-    def post(path: str, body: object, timeout: float = 60.0) -> object:
-        if path == "/tools/bulk-delete":
-            asked.append(path)
-            world.cleanup.end()
-        return plain(path, body, timeout)
-
-    world.orthanc.post = post  # type: ignore[method-assign]
-    world.cleanup.look()
-    assert len(asked) == 1
-    assert len(world.orthanc.instances) == AT_ONCE + 2
-    world.orthanc.post = plain  # type: ignore[method-assign]
-    world.cleanup = world.started()
     assert world.deletes()
 
 

@@ -23,7 +23,6 @@ from dicom_router.dispatch.breaker import FAILURES_TO_HOLD, PROVEN_FOR
 from dicom_router.dispatch.dispatcher import Dispatcher
 from dicom_router.dispatch.giving_up import LONGEST_AWAY, LOOK_SECONDS
 from dicom_router.dispatch.outside import Outside
-from dicom_router.dispatch.resend import Resend
 from dicom_router.dispatch.sender import MOST_PROCESSES
 from dicom_router.dispatch.sending import MOST_SHARED
 from dicom_router.dispatch.verifiers import SHARED
@@ -473,23 +472,6 @@ def test_a_patient_that_cannot_be_asked_for_now_is_tried_again(world: World) -> 
     delivery = enqueued(world.store, at=world.clock(), subject=what, destination="A")
     world.running.ring()
     world.becomes(delivery, Status.RETRYING)
-
-
-@pytest.mark.parametrize("level", ["Study", "Patient"])
-def test_what_was_refused_is_tried_again_when_the_missing_is_resent(world: World, level: str) -> None:
-    sent = world.study("s", 3)
-    world.transport.peer("A").refused = {sent[0]}
-    of_patient = {"subject": subject("patient-of-s", level="Patient")} if level == "Patient" else {}
-    first = world.send("s", **of_patient)
-    world.start()
-    world.becomes(first, Status.WARNING)
-    world.transport.peer("A").refused = set()
-    resend = Resend(world.store.queue, world.store.ledger, world.store.failover, world.clock)
-    again = resend.resend(found(world.store, first), None, None)
-    assert again is not None
-    world.running.ring()
-    world.becomes(again, Status.COMPLETED)
-    assert sorted(world.stored("A")) == sorted(sent)
 
 
 def test_a_series_that_is_sent_again_takes_along_no_other(world: World) -> None:

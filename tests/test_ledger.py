@@ -128,7 +128,7 @@ def test_refused_instances_are_known_until_they_are_tried_again(store: Store) ->
     store.ledger.add("study", ARCHIVE, DIGESTS[2:3])
     assert store.ledger.refused("study", ARCHIVE) == {instance(1).digest}
     assert store.ledger.refused("study", "WORKSTATION") == set()
-    store.ledger.forget_refusals({"study"}, ARCHIVE)
+    store.ledger.forget_refusals("study", ARCHIVE)
     assert instance(1).digest not in store.ledger.refused("study", ARCHIVE)
     assert accepted(store) == {DIGESTS[2]}
     assert [row.instance_id for row in store.history.refusals(delivery.id)] == ["study-1"]

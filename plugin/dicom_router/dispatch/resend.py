@@ -43,7 +43,7 @@ class Resend:
         everything = (instances or ("All" if old.status is Status.COMPLETED else "Missing")) == "All"
         target = destination or old.destination
         if not everything:  # what was refused gets another chance
-            self._ledger.forget_refusals({old.study_id, *self._ledger.studies_refused(old.id)}, target)
+            self._ledger.forget_refusals(old.study_id, target)
         now = self._clock()
         new = NewDelivery(
             subject=subject(old),

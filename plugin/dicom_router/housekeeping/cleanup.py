@@ -12,14 +12,14 @@ from dicom_router.deliveries.delivery import Status
 from dicom_router.deliveries.instance import Instance
 from dicom_router.destination import Destination
 from dicom_router.intake.settling import STUDY
-from dicom_router.orthanc_rest import OrthancError, OrthancRest, OrthancUnreachableError
+from dicom_router.orthanc_rest import OrthancError, OrthancRest
 from dicom_router.store.cleanups import WantedCleanup
 from dicom_router.store.database import session
 from dicom_router.store.store import Store
 from dicom_router.studies.study import exists, list_instances
 
 LOOK_AGAIN_SECONDS = 20.0
-AT_ONCE = 100  # instances; a stop waits for no more
+RESULTS_A_ROUND = 100
 
 
 class Cleanup:
@@ -46,12 +46,6 @@ class Cleanup:
         self._destinations = destinations
         self._clock = clock
         self._log = log
-        self._told: dict[str, str] = {}  # study -> why it could not be deleted
-        self._ended = False
-
-    def end(self) -> None:
-        """Begin nothing more; what is deleted by half is finished after the next start."""
-        self._ended = True
 
     def look(self) -> bool:
         """Delete what may be deleted now; True when there is more. Raises OrthancError; the rest is looked at again."""
@@ -59,29 +53,15 @@ class Cleanup:
             return False
         more = self._delete_results()
         for wanted in self._store.cleanups.wanted():
-            if self._ended:
-                break
             if self._store.cleanups.nothing_open(wanted.study_id):
-                self._try_to_clean(wanted)
+                self._clean(wanted)
         return more
-
-    def _try_to_clean(self, wanted: WantedCleanup) -> None:
-        """One that cannot be deleted, as when a file is damaged, keeps no other one. Raises OrthancUnreachableError."""
-        try:
-            self._clean(wanted)
-            self._told.pop(wanted.study_id, None)
-        except OrthancUnreachableError:
-            raise
-        except OrthancError as problem:
-            if self._told.get(wanted.study_id) != str(problem):
-                self._told[wanted.study_id] = str(problem)
-                self._log(f"study {wanted.study_id} could not be deleted after sending and will be later: {problem}")
 
     def _delete_results(self) -> bool:
         """What came out of processes and has been sent wherever it will be; some of it, so that a stop is quick."""
         more = False
         for run, results in self._store.runs.used_up():
-            some = sorted(results)[:AT_ONCE]
+            some = sorted(results)[:RESULTS_A_ROUND]
             if some:  # those that are gone do not matter (orthanc: OrthancRestResources.cpp, BulkDelete)
                 self._rest.post("/tools/bulk-delete", {"Resources": some}, timeout=600.0)
             if len(some) < len(results):
@@ -144,12 +124,8 @@ class Cleanup:
         return bool(came_from_there) or instance.digest in accepted
 
     def _delete(self, study_id: str, instances: Sequence[Instance], deliveries: Sequence[int]) -> None:
-        number = 0
-        while number < len(instances) and not self._ended:
-            some = [instance.id for instance in instances[number : number + AT_ONCE]]
-            self._rest.post("/tools/bulk-delete", {"Resources": some}, timeout=600.0)
-            number += len(some)
-        text = f"{number} instances were deleted from Orthanc, as the rule asks"
+        self._rest.post("/tools/bulk-delete", {"Resources": [instance.id for instance in instances]}, timeout=600.0)
+        text = f"{len(instances)} instances were deleted from Orthanc, as the rule asks"
         self._log(f"study {study_id}: {text}")
         for delivery_id in deliveries:
             self._store.queue.remark(delivery_id, self._clock(), text)
@@ -169,11 +145,6 @@ class CleanupThread(BellThread):
         self._cleanup = cleanup
         self._store = store
         self._log = log
-
-    def stop(self) -> None:
-        """End soon, and wait for that."""
-        self._cleanup.end()
-        super().stop()
 
     def _round(self) -> float:
         try:

@@ -89,17 +89,10 @@ class Ledger:
                     Refusal.update(digest=b"").where(Refusal.id == refusal_id).execute()
             self.remove(study_id, destination, again)
 
-    def studies_refused(self, delivery_id: int) -> set[str]:
-        """Of which studies instances were refused in a delivery: one of a patient has several."""
+    def forget_refusals(self, study_id: str, destination: str) -> None:
+        """Try again what was refused; the history keeps naming it."""
         with session(self._database):
-            found = rows(Refusal.select(Refusal.study_id).where(Refusal.delivery == delivery_id).distinct().tuples())
-            return {str(study_id) for (study_id,) in found}
-
-    def forget_refusals(self, study_ids: Collection[str], destination: str) -> None:
-        """Try again what was refused of these studies; the history keeps naming it."""
-        of_them = (Refusal.study_id.in_(sorted(study_ids)), Refusal.destination == destination)
-        with session(self._database):
-            Refusal.update(digest=b"").where(*of_them).execute()
+            Refusal.update(digest=b"").where(Refusal.study_id == study_id, Refusal.destination == destination).execute()
 
     def open_chunk(self, study_id: str, destination: str, delivery_id: int, digests: Sequence[bytes]) -> int:
         """A chunk is about to be handed to Orthanc; nothing of it is accepted yet. Answers the chunk's ID."""
