@@ -2,16 +2,21 @@
 """DeleteAfterSend: what Orthanc may forget, and what something else has still to bring."""
 
 import json
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
 
 import pytest
 
 from builders import ARCHIVE, NOT_UNDERSTOOD, NOW, claimed, destination, ended, enqueued, found, subject
 from dicom_router.deliveries.delivery import Status, Subject
 from dicom_router.housekeeping.cleanup import Cleanup
+from dicom_router.orthanc_rest import OrthancError, OrthancUnreachableError
+from dicom_router.store.database import LOST
 from dicom_router.store.journal import Position
 from dicom_router.store.store import Store
 from dicom_router.studies.study import list_instances
-from fakes.orthanc import FakeOrthanc
+from fakes.orthanc import FakeOrthanc, unreachable
 
 SECOND = "SECOND"
 PATIENT = subject("patient-of-study", level="Patient")
@@ -25,22 +30,31 @@ class World:
         self.store = store
         self.orthanc = FakeOrthanc()
         self.triggers = {"StableStudy"}
-        destinations = {name: destination(name) for name in (ARCHIVE, SECOND)}
-        self.cleanup = Cleanup(
-            store, self.orthanc, destinations, lambda: NOW, lambda _: None, triggers=lambda: self.triggers
-        )
-        for series in "ab":
-            self.orthanc.receive("study", series=series)
-        self.orthanc.stable("study")
-        ended(store, Status.COMPLETED)
-        self.arrived(ARCHIVE, "ab")
-        store.cleanups.want("study", [[ARCHIVE]], NOW)
-        self.settled(self.orthanc.last)
+        self.logged: list[str] = []
+        self.cleanup = self.restarted()
+        self.sent("study", 2, NOW)
 
-    def arrived(self, name: str, series: str) -> None:
-        for each in list_instances(self.orthanc, "Study", "study"):
+    def restarted(self) -> Cleanup:
+        """As it is after a start."""
+        names = {name: destination(name) for name in (ARCHIVE, SECOND)}
+        triggers = lambda: self.triggers  # noqa: E731
+        return Cleanup(self.store, self.orthanc, names, lambda: NOW, self.logged.append, triggers=triggers)
+
+    def sent(self, study: str, count: int, wanted_at: float) -> int:
+        """A study of two series arrives in the archive; answers the delivery."""
+        for number in range(count):
+            self.orthanc.receive(study, series="ab"[number % 2])
+        self.orthanc.stable(study)
+        delivery = ended(self.store, Status.COMPLETED, study)
+        self.arrived(ARCHIVE, "ab", study)
+        self.store.cleanups.want(study, [[ARCHIVE]], wanted_at)
+        self.settled(self.orthanc.last)
+        return delivery.id
+
+    def arrived(self, name: str, series: str, study: str = "study") -> None:
+        for each in list_instances(self.orthanc, "Study", study):
             if each.series_id[-1] in series:
-                self.store.ledger.add("study", name, [each.digest])
+                self.store.ledger.add(study, name, [each.digest])
 
     def settled(self, seq: int) -> None:
         self.store.journal.move(Position(self.orthanc.last, seq, ""))
@@ -147,3 +161,85 @@ def test_rows_that_went_with_a_deleted_study_are_not_waited_for(world: World) ->
     del world.orthanc.changes[-2:]
     world.settled(world.orthanc.changes[-1]["Seq"])
     assert world.deletes()
+
+
+# --- one at a time ---------------------------------------------------------------------------------------------------
+
+
+class Refusing:
+    """An Orthanc that cannot delete some studies, and does something at each deletion."""
+
+    def __init__(self, world: World, monkeypatch: pytest.MonkeyPatch, *, error: Exception | None = None) -> None:
+        self.stubborn = {"study"} if error else set()
+        self.error = error or OrthancError(500, 8, "cannot remove a file")
+        self.then: Callable[[], None] = lambda: None
+        self.parts: list[int] = []
+        self._delete = world.orthanc.post
+        monkeypatch.setattr(world.orthanc, "post", self.post)
+
+    def post(self, path: str, body: Any, timeout: float = 60.0) -> Any:
+        if path != "/tools/bulk-delete":
+            return self._delete(path, body, timeout)
+        if any(each.split("-")[0] in self.stubborn for each in body["Resources"]):
+            raise self.error
+        self.parts.append(len(body["Resources"]))
+        answer = self._delete(path, body, timeout)
+        self.then()
+        return answer
+
+
+CANNOT = [OrthancError(500, 8, "cannot remove a file"), unreachable(), ValueError("unexpected")]
+
+
+@pytest.mark.parametrize("error", CANNOT, ids=["refused", "no answer", "unexpected"])
+def test_a_study_that_cannot_be_deleted_keeps_no_newer_one(
+    world: World, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    world.sent("newer", 2, NOW + 1)
+    Refusing(world, monkeypatch, error=error)
+    for _ in range(3):
+        with suppress(OrthancUnreachableError):
+            world.cleanup.look()
+    assert world.orthanc.instances_of("study")
+    assert not world.orthanc.instances_of("newer")
+
+
+def test_what_cannot_be_deleted_is_told_once_and_deleted_once_it_can_be(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orthanc = Refusing(world, monkeypatch, error=CANNOT[0])
+    for _ in range(3):
+        world.cleanup.look()
+    assert [line for line in world.logged if "study" in line and "cannot remove a file" in line] == world.logged
+    assert len(world.logged) == 1
+    orthanc.stubborn.clear()
+    assert world.deletes()
+
+
+def test_a_lost_database_ends_the_round(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost(*_: object) -> bool:
+        raise LOST[0]("the server closed the connection")
+
+    monkeypatch.setattr(world.store.cleanups, "nothing_open", lost)
+    with pytest.raises(LOST):
+        world.cleanup.look()
+
+
+def test_a_stop_waits_for_a_part_of_a_large_study_and_the_rest_is_deleted_after_the_restart(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = world.sent("large", 250, NOW + 1)
+    world.triggers.add("StablePatient")
+    orthanc = Refusing(world, monkeypatch)
+    orthanc.then = lambda: world.cleanup.end() if orthanc.parts == [2, 100] else None
+    world.cleanup.look()
+    assert orthanc.parts == [2, 100]
+    assert len(world.orthanc.instances_of("large")) == 150
+    again = world.restarted()
+    again.look()
+    assert orthanc.parts == [2, 100, 100, 50]
+    assert world.store.cleanups.wanted() == []
+    texts = [entry.text for entry in world.store.history.timeline(large)]
+    assert [text for text in texts if "deleted" in text] == [
+        f"{count} instances were deleted from Orthanc, as the rule asks" for count in (100, 150)
+    ]

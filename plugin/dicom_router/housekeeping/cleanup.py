@@ -6,20 +6,21 @@ arrives meanwhile is not among them and stays.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 
 from dicom_router.bell import BellThread
 from dicom_router.deliveries.delivery import Status
 from dicom_router.deliveries.instance import Instance
 from dicom_router.destination import Destination
 from dicom_router.intake.settling import STUDY
-from dicom_router.orthanc_rest import OrthancError, OrthancRest
+from dicom_router.orthanc_rest import OrthancError, OrthancRest, OrthancUnreachableError
 from dicom_router.store.cleanups import WantedCleanup
-from dicom_router.store.database import session
+from dicom_router.store.database import LOST, session
 from dicom_router.store.store import Store
 from dicom_router.studies.study import exists, list_instances
 
 LOOK_AGAIN_SECONDS = 20.0
-RESULTS_A_ROUND = 100
+AT_ONCE = 100  # instances, so that a stop is quick
 
 
 class Cleanup:
@@ -40,6 +41,8 @@ class Cleanup:
     ) -> None:
         self._ours = ours
         self._triggers = triggers
+        self._ending = False
+        self._failed: set[str] = set()  # what could not be deleted the last time
         self._ends: dict[str, tuple[str, int]] = {}  # study -> its last change, and the end of the change log after it
         self._store = store
         self._rest = rest
@@ -48,30 +51,60 @@ class Cleanup:
         self._log = log
 
     def look(self) -> bool:
-        """Delete what may be deleted now; True when there is more. Raises OrthancError; the rest is looked at again."""
+        """Delete what may be deleted now; True when there is more. What raises an error is looked at again later.
+
+        Raises OrthancUnreachableError and the errors of LOST; the next round begins with what has not failed.
+        """
         if not self._ours():
             return False
-        more = self._delete_results()
+        work: dict[str, Callable[[], bool | None]] = {}
+        for run, results in self._store.runs.used_up():
+            work[f"results of the process {run}"] = partial(self._delete_results, run, results)
         for wanted in self._store.cleanups.wanted():
-            if self._store.cleanups.nothing_open(wanted.study_id):
-                self._clean(wanted)
+            work[f"study {wanted.study_id}"] = partial(self._clean, wanted)
+        self._failed &= work.keys()
+        more = False
+        for name in sorted(work, key=self._failed.__contains__):
+            if self._ending:
+                return False
+            more |= self._by_itself(name, work[name])
         return more
 
-    def _delete_results(self) -> bool:
-        """What came out of processes and has been sent wherever it will be; some of it, so that a stop is quick."""
-        more = False
-        for run, results in self._store.runs.used_up():
-            some = sorted(results)[:RESULTS_A_ROUND]
-            if some:  # those that are gone do not matter (orthanc: OrthancRestResources.cpp, BulkDelete)
-                self._rest.post("/tools/bulk-delete", {"Resources": some}, timeout=600.0)
-            if len(some) < len(results):
-                self._store.runs.forget(run, some)
-                more = True
-            else:
-                self._store.runs.forget_all(run)
+    def end(self) -> None:
+        """Begin nothing new; what is left is deleted after the next start."""
+        self._ending = True
+
+    def _by_itself(self, name: str, work: Callable[[], bool | None]) -> bool:
+        """One that cannot be deleted keeps no other one, and is told once."""
+        try:
+            more = bool(work())
+        except LOST:
+            raise
+        except OrthancUnreachableError:  # perhaps because of this one
+            self._failed.add(name)
+            raise
+        except Exception as problem:  # noqa: BLE001 - deleting later is safe
+            if name not in self._failed:
+                self._log(f"{name} could not be deleted after sending and will be later: {problem!r}")
+            self._failed.add(name)
+            return False
+        self._failed.discard(name)
         return more
+
+    def _delete_results(self, run: int, results: Collection[str]) -> bool:
+        """What came out of a process and has been sent wherever it will be; True when there is more of it."""
+        some = sorted(results)[:AT_ONCE]
+        if some:  # those that are gone do not matter (orthanc: OrthancRestResources.cpp, BulkDelete)
+            self._rest.post("/tools/bulk-delete", {"Resources": some}, timeout=600.0)
+        if len(some) < len(results):
+            self._store.runs.forget(run, some)
+            return True
+        self._store.runs.forget_all(run)
+        return False
 
     def _clean(self, wanted: WantedCleanup) -> None:
+        if not self._store.cleanups.nothing_open(wanted.study_id):
+            return
         if not exists(self._rest, "Study", wanted.study_id):
             self._done(wanted.study_id)
             return
@@ -124,8 +157,18 @@ class Cleanup:
         return bool(came_from_there) or instance.digest in accepted
 
     def _delete(self, study_id: str, instances: Sequence[Instance], deliveries: Sequence[int]) -> None:
-        self._rest.post("/tools/bulk-delete", {"Resources": [instance.id for instance in instances]}, timeout=600.0)
-        text = f"{len(instances)} instances were deleted from Orthanc, as the rule asks"
+        deleted = 0
+        try:
+            while deleted < len(instances) and not self._ending:
+                part = [instance.id for instance in instances[deleted : deleted + AT_ONCE]]
+                self._rest.post("/tools/bulk-delete", {"Resources": part}, timeout=600.0)
+                deleted += len(part)
+        finally:
+            if deleted:
+                self._tell(study_id, deleted, deliveries)
+
+    def _tell(self, study_id: str, deleted: int, deliveries: Sequence[int]) -> None:
+        text = f"{deleted} instances were deleted from Orthanc, as the rule asks"
         self._log(f"study {study_id}: {text}")
         for delivery_id in deliveries:
             self._store.queue.remark(delivery_id, self._clock(), text)
@@ -145,6 +188,11 @@ class CleanupThread(BellThread):
         self._cleanup = cleanup
         self._store = store
         self._log = log
+
+    def stop(self) -> None:
+        """End after the part that is being deleted."""
+        self._cleanup.end()
+        super().stop()
 
     def _round(self) -> float:
         try:
