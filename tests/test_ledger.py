@@ -7,7 +7,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builders import ARCHIVE, NOT_UNDERSTOOD, NOW, claimed, instance
+from builders import ARCHIVE, NOT_UNDERSTOOD, NOW, claimed, instance, subject
 from conftest import OpenStore
 from dicom_router.deliveries.instance import DIGEST_BYTES
 from dicom_router.store.ledger import OpenChunk, split
@@ -132,6 +132,22 @@ def test_refused_instances_are_known_until_they_are_tried_again(store: Store) ->
     assert instance(1).digest not in store.ledger.refused("study", ARCHIVE)
     assert accepted(store) == {DIGESTS[2]}
     assert [row.instance_id for row in store.history.refusals(delivery.id)] == ["study-1"]
+
+
+def test_what_was_refused_of_a_patients_studies_is_tried_again_with_the_patient(store: Store) -> None:
+    patient = subject("patient", level="Patient")
+    delivery = claimed(store, subject=patient)
+    for study in ("first", "second"):
+        store.queue.refused(delivery, instance(1, study), NOT_UNDERSTOOD, NOW)
+    store.queue.fail(delivery, NOT_UNDERSTOOD, 0, 2, None, NOW)
+    other = claimed(store, "third")
+    store.queue.refused(other, instance(1, "third"), NOT_UNDERSTOOD, NOW)
+    store.ledger.forget_refusals("patient", "WORKSTATION")
+    assert store.ledger.refused("first", ARCHIVE) == {instance(1, "first").digest}
+    store.ledger.forget_refusals("patient", ARCHIVE)
+    for study in ("first", "second"):
+        assert instance(1, study).digest not in store.ledger.refused(study, ARCHIVE)
+    assert store.ledger.refused("third", ARCHIVE) == {instance(1, "third").digest}
 
 
 def test_what_a_destination_did_not_keep_is_taken_out(store: Store) -> None:

@@ -89,10 +89,14 @@ class Ledger:
                     Refusal.update(digest=b"").where(Refusal.id == refusal_id).execute()
             self.remove(study_id, destination, again)
 
-    def forget_refusals(self, study_id: str, destination: str) -> None:
-        """Try again what was refused; the history keeps naming it."""
-        with session(self._database):
-            Refusal.update(digest=b"").where(Refusal.study_id == study_id, Refusal.destination == destination).execute()
+    def forget_refusals(self, owner_id: str, destination: str) -> None:
+        """Try again what was refused of a study, or of the studies of a patient; the history keeps naming it."""
+        with row_transaction(self._database):
+            theirs = Delivery.select(Delivery.id).where(Delivery.study_id == owner_id)
+            named = rows(Refusal.select(Refusal.study_id).distinct().where(Refusal.delivery.in_(theirs)).tuples())
+            studies = {owner_id} | {study_id for (study_id,) in named}
+            again = Refusal.update(digest=b"")
+            again.where(Refusal.study_id.in_(sorted(studies)), Refusal.destination == destination).execute()
 
     def open_chunk(self, study_id: str, destination: str, delivery_id: int, digests: Sequence[bytes]) -> int:
         """A chunk is about to be handed to Orthanc; nothing of it is accepted yet. Answers the chunk's ID."""
