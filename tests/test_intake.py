@@ -462,6 +462,28 @@ def rounds(world: World) -> IntakeThread:
     return IntakeThread(world.intake, lambda: world.now, world.logged.append, world.tenure)
 
 
+def test_a_stop_waits_for_the_look_under_way_and_not_for_the_whole_backlog() -> None:
+    world = World()
+    world.start()
+    for number in range(5):
+        world.orthanc.receive(f"s{number}")
+        world.orthanc.stable(f"s{number}")
+    thread = rounds(world)
+
+    def look_at(study: str, trigger: str, position: Position) -> set[str]:
+        if study == "s1":
+            world.intake.end()
+        return world.look_at(study, trigger, position)
+
+    world.intake._look_at = look_at
+    thread._round()
+    assert [study for study, *_ in world.looks] == ["s0", "s1"]
+    world.start()
+    world.settle()
+    assert {f"s{number}" for number in range(5)} <= set(world.studies())
+    assert not [line for line in world.logged if "could not" in line]
+
+
 def test_the_task_is_renewed_during_a_round_and_not_between_two(
     shared: World, role: FakeRole, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -161,6 +161,23 @@ def test_a_deleted_study_is_decided_as_gone(world: World) -> None:
     assert world.store.journal.position() == Position(3, 3)
 
 
+def test_a_part_that_is_deleted_during_a_look_is_no_deleted_study(world: World) -> None:
+    world.orthanc.receive("s", series="b", tags={"Modality": "CT"})
+    world.configure(CT | {"Match": {"0019,1010": {"NotEquals": "Z"}}})
+    plain = world.orthanc.get
+
+    def get(path: str, timeout: float = 60.0) -> object:
+        if path.endswith("/tags?short"):
+            world.orthanc.instances.pop("s-a-1", None)
+        return plain(path, timeout)
+
+    world.orthanc.get = get  # type: ignore[method-assign]
+    with pytest.raises(OrthancError, match="A part of it was deleted"):
+        world.look(position=Position(3, 3))
+    assert world.store.journal.position() is None
+    assert world.sends()["ARCHIVE"].instances_count == 2
+
+
 def test_an_orthanc_that_does_not_answer_decides_nothing(world: World) -> None:
     world.configure(CT)
     world.orthanc.failures["/tools"] = unreachable()

@@ -120,6 +120,21 @@ def test_what_was_remembered_while_a_known_database_was_away_makes_no_later_one_
     assert began(later) == starts.orthanc.last
 
 
+def test_an_older_index_that_is_restored_while_routing_is_suspended_has_its_new_rows_read(
+    starts: Starts, new_store: NewStore
+) -> None:
+    store = new_store()
+    starts.start(store)
+    store.journal.move(Position(900, 800, "20261122T100000"))
+    end = starts.orthanc.last
+    starts.start(store)
+    assert store.journal.position() == Position(end, end, "20261122T100000")
+    for number in range(20):
+        starts.orthanc.receive(f"later {number}")
+    starts.start(store)
+    assert store.journal.position() == Position(end, end, "20261122T100000")
+
+
 def test_a_known_database_that_is_a_stopgap_stays_where_it_is(starts: Starts, new_store: NewStore) -> None:
     known = new_store()
     starts.start(known)

@@ -115,20 +115,40 @@ class Router:
     # Starting and stopping
 
     def _start(self) -> None:
+        try:
+            self._connect()
+            self._begin(self._open_store())
+        except StoreError as problem:
+            self._remember_place()
+            if self._damaged is not None:  # that is told, and being mended
+                return
+            told = Problem("Router.Database", str(problem))
+            self._suspend(told)
+            if isinstance(problem, UnreachableError):
+                self._open_later(told)
+        except Exception as problem:  # noqa: BLE001 - Orthanc could not be asked just now, perhaps; nobody else would tell
+            self._remember_place()
+            told = Problem("Router", f"The router could not begin, and tries again by itself: {problem!r}.")
+            self._suspend(told)
+            self._open_later(told)
+
+    def _connect(self) -> None:
         self._rest = connect(self._host, self._configuration)
         self._services.rest = self._rest
         self._services.orthanc_version = str(self._rest.get("/system")["Version"])
         self._learn_queries(self._rest)
+
+    def _remember_place(self) -> None:
+        """What arrives from now on is to be routed once the database can be opened."""
         try:
-            self._begin(self._open_store())
-        except StoreError as problem:
-            self._starting_place.remember(self._rest, time.time())
-            if self._damaged is not None:  # that is told, and being mended
-                return
-            self._suspend(Problem("Router.Database", str(problem)))
-            if isinstance(problem, UnreachableError):
-                self._opening = OpeningThread(partial(self._open_again, self._services.problems[-1]))
-                self._opening.start()
+            if self._rest is not None:
+                self._starting_place.remember(self._rest, time.time())
+        except Exception as problem:  # noqa: BLE001 - the next try remembers it
+            self._log(f"where the first start was could not be written down: {problem!r}")
+
+    def _open_later(self, told: Problem) -> None:
+        self._opening = OpeningThread(partial(self._open_again, told))
+        self._opening.start()
 
     def _begin(self, store: Store) -> None:
         """With an open database: route, unless something is wrong with the configuration."""
@@ -147,24 +167,37 @@ class Router:
         except LOST as problem:
             self._services.store = None
             raise UnreachableError(f"The router's database does not answer any more: {problem}") from problem
+        except Exception:
+            self._services.store = None
+            store.close()  # another try opens it again
+            raise
         if store.rescue is not None:
             self._safekeeping = SafekeepingThread(store, store.rescue, self._log)
             self._safekeeping.start()
 
     def _open_again(self, told: Problem) -> bool:
-        """The server of the database did not answer at the start, as `told`. True once it does."""
+        """What kept routing from beginning at the start, as `told`, may be over. True: no more tries are needed."""
         try:
+            if self._rest is None or not self._services.orthanc_version:
+                self._connect()
             store = self._open_store()
-            self._services.problems.remove(told)
-            self._alarms.stop()  # theirs is a makeshift database
-            self._begin(store)
-            self._alarms.start(self._services.store)
-        except UnreachableError:
-            if told not in self._services.problems:
-                self._services.problems.append(told)
-            return False
-        except Exception as problem:  # noqa: BLE001 - nobody else would tell
+        except StoreError as problem:
+            if isinstance(problem, UnreachableError):
+                return False
             self._suspend(Problem("Router.Database", f"The router could not begin: {problem}"))
+            return True
+        except Exception:  # noqa: BLE001 - as at the start, which was told; the next try may do better
+            self._remember_place()
+            return False
+        self._alarms.stop()  # theirs is a makeshift database
+        try:
+            self._services.problems.remove(told)
+            self._begin(store)
+        except Exception:  # noqa: BLE001 - the next try may do better
+            self._services.problems.append(told)
+            return False
+        finally:
+            self._alarms.start(self._services.store)
         return True
 
     def _met_damage(self, store: Store, reason: str) -> None:

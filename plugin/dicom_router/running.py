@@ -82,7 +82,9 @@ class Running:
         )
         self._dispatcher = Dispatcher(store, services.destinations, orthanc_settings.lanes(configuration), outside)
         self.engine = Engine(routing, self._dispatcher, ways.transport)
-        self.backfill = Backfill(routing, store.clock, self._dispatcher.ring, self._log)
+        self.backfill = Backfill(
+            routing, store.clock, self._dispatcher.ring, self._log, orthanc_settings.most_found(configuration)
+        )
         self._intake = self._make_intake(tenure)
         retention = Retention(store, rest, settings.history, store.clock)
         self._housekeeping = HousekeepingThread(retention, store, self._recycling, self._log)

@@ -25,6 +25,11 @@ def stable_age(configuration: Configuration) -> float:
     return float(configuration.get("StableAge", DEFAULT_STABLE_AGE))
 
 
+def most_found(configuration: Configuration) -> int:
+    """How many studies `/tools/find` tells at most, over all pages together; 0 for no limit."""
+    return int(configuration.get("LimitFindResults") or 0)
+
+
 def name(configuration: Configuration) -> str:
     """What people call this Orthanc."""
     return str(configuration.get("Name") or configuration.get("DicomAet") or "Orthanc")

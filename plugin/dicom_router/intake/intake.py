@@ -61,6 +61,10 @@ class Role(Protocol):
         """Somebody else may have it."""
 
 
+class EndedError(NotOursError):
+    """The router stops: in the middle of a backlog, too."""
+
+
 class Tenure:
     """Whether this Orthanc is the one that reads. Without a role it always is.
 
@@ -144,6 +148,7 @@ class Intake:
         self._skip_until_date = ""
         self._settlings: dict[str, Settling] = {}  # by the trigger that each of them waits for
         self._written: Position | None = None
+        self._ended = False
 
     def begin(self, now: float) -> None:
         """Find the place to go on from; what was read before is forgotten. Raises OrthancError."""
@@ -226,12 +231,21 @@ class Intake:
                     kind, self._rest, self._look, self._stable_age, self._log, several=self._several
                 )
 
-    def _look(self, resource_id: str, trigger: str) -> set[str]:
+    def end(self) -> None:
+        """Orthanc stops: look at nothing more. What was not looked at is after the next start."""
+        self._ended = True
+
+    def _go_on(self) -> None:
+        if self._ended:
+            raise EndedError("The router stops.")
         self._tenure.keep()
+
+    def _look(self, resource_id: str, trigger: str) -> set[str]:
+        self._go_on()
         return self._look_at(resource_id, trigger, self.position())
 
     def _page(self, since: int) -> dict[str, Any]:
-        self._tenure.keep()
+        self._go_on()
         page: dict[str, Any] = self._rest.get(f"/changes?since={since}&limit={PAGE}")
         return page
 
@@ -302,7 +316,8 @@ class IntakeThread(BellThread):
         self._database_lost = False
 
     def stop(self) -> None:
-        """End, and let another Orthanc read."""
+        """End after the look under way, and let another Orthanc read."""
+        self._intake.end()
         super().stop()
         with suppress(*LOST):
             self._tenure.leave()

@@ -31,7 +31,10 @@ class StartingPlace:
             seq = first_place(rest.get, self._loaded_at, now) if remembered is None else remembered
             store.journal.begin(Position(seq, seq))
             self._host.set_global_property(FIRST_START, str(seq) if stopgap else "")
-        elif not stopgap and told:
+            return
+        # Also while routing is suspended: an older index may have been restored, whose new rows take numbers again.
+        store.journal.go_back(int(rest.get("/changes?last")["Last"]))
+        if not stopgap and told:
             if store.shared and remembered is not None and not store.marks.made():
                 # Another Orthanc opened the database first, and may have begun behind what this one received.
                 store.journal.begin(Position(remembered, remembered))

@@ -44,11 +44,14 @@ class Backfill:
         clock: Callable[[], float],
         ring: Callable[[], None],
         log: Callable[[str], None],
+        most_found: int = 0,
     ) -> None:
+        """`most_found`: how many studies Orthanc tells at most when it is asked for some; 0 for no limit."""
         self._routing = routing
         self._clock = clock
         self._ring = ring
         self._log = log
+        self._most_found = most_found
         self._progress = Progress()
         self._destinations: Counter[str] = Counter()
         self._lock = threading.Lock()
@@ -100,6 +103,27 @@ class Backfill:
 
     def _find(self, query: dict[str, str]) -> list[str]:
         """All of them at once, so that what arrives meanwhile does not move the pages. IDs are small."""
+        if self._most_found and not query:
+            return self._list()
+        found = list(self._search(query))
+        if self._most_found and len(found) >= self._most_found:
+            raise ValueError(
+                f"Orthanc's LimitFindResults ({self._most_found}) cuts the answer short: ask for less at once, "
+                "as by StudyDate, or for all studies with an empty Query."
+            )
+        return found
+
+    def _list(self) -> list[str]:
+        found: dict[str, None] = {}
+        while not self._stopping.is_set():
+            page: list[str] = self._routing.rest.get(f"/studies?since={len(found)}&limit={PAGE}")
+            if not page or found.keys() >= set(page):
+                break
+            found |= dict.fromkeys(page)
+            self._tell(studies=len(found))
+        return list(found)
+
+    def _search(self, query: dict[str, str]) -> dict[str, None]:
         found: dict[str, None] = {}
         since = 0
         while not self._stopping.is_set():
@@ -110,7 +134,7 @@ class Backfill:
             if len(page) < PAGE:
                 break
             since += PAGE
-        return list(found)
+        return found
 
     def _look(self, study_id: str, rules: Sequence[str] | None) -> None:
         try:

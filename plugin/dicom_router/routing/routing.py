@@ -35,7 +35,7 @@ from dicom_router.store.queue import DeliveryQueue
 from dicom_router.store.turns import Turns
 from dicom_router.studies.listings import Listings
 from dicom_router.studies.selection import filter_of
-from dicom_router.studies.study import ResourceFacts
+from dicom_router.studies.study import ResourceFacts, exists
 
 BACKFILL = "Backfill"  # the trigger of studies that were there before; they yield to fresh ones
 COPY = "It is a modified copy of another study."
@@ -120,6 +120,8 @@ class Routing:
         except OrthancError as problem:
             if not problem.not_found:
                 raise
+            if exists(self.rest, level, resource_id):  # a part alone is gone; what is left must be looked at again
+                raise OrthancError(503, problem.code, "A part of it was deleted while it was looked at.") from problem
             return self._nothing(asked, "It was deleted from Orthanc before.", None)
 
     def rules_of(self, names: Sequence[str] | None) -> list[Rule]:

@@ -105,6 +105,15 @@ class Journal:
                 replace(schema.Meta, key=_FIRST_PLACE, value=here)
                 self._go_back(position)
 
+    def go_back(self, end: int) -> None:
+        """Nothing that exists lies behind row `end` of the change log: reading goes on from there at the latest."""
+        with transaction(self._database):
+            now = self.position()
+            if now is not None and end < now.seq:
+                if self._reader is not None:
+                    self._reader.end_term()
+                _MOVED.run(self._database, seq=end, settled_seq=min(now.settled_seq, end), date=now.date)
+
     def _go_back(self, position: Position) -> None:
         """Whoever reads has read on from a later place, and must not write that over this one."""
         if self._reader is not None:

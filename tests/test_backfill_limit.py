@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""A backfill where Orthanc limits how many studies it finds (LimitFindResults)."""
+
+import time
+from typing import Any
+
+import pytest
+
+from dicom_router.routing.backfill import Backfill
+from dicom_router.store.store import Store
+from test_routing import CT, World
+
+MOST = 3
+STUDIES = [f"s{number}" for number in range(8)]
+LIMIT = 15.0
+
+
+@pytest.fixture
+def world(store: Store, monkeypatch: pytest.MonkeyPatch) -> World:
+    made = World(store).configure(CT | {"Send": ["ARCHIVE"]})
+    for study in STUDIES:
+        made.orthanc.receive(study, tags={"Modality": "CT"})
+    plain_ask, plain_get = made.orthanc.ask, made.orthanc.get
+
+    def ask(path: str, body: Any) -> Any:
+        if path != "/tools/find":
+            return plain_ask(path, body)
+        return STUDIES[body["Since"] : min(MOST + 1, body["Since"] + body["Limit"])]
+
+    def get(path: str, timeout: float = 60.0) -> Any:
+        if not path.startswith("/studies?since="):
+            return plain_get(path, timeout)
+        since, limit = (int(each.split("=")[1]) for each in path.split("?")[1].split("&"))
+        return STUDIES[since : since + limit]
+
+    monkeypatch.setattr(made.orthanc, "ask", ask)
+    monkeypatch.setattr(made.orthanc, "get", get)
+    return made
+
+
+def ended(world: World, query: dict[str, str], most: int) -> Backfill:
+    assert world.routing is not None
+    backfill = Backfill(world.routing, lambda: world.now, lambda: None, lambda _: None, most)
+    backfill.begin(query, None, dry_run=False)
+    end = time.monotonic() + LIMIT
+    while backfill.progress().state == "Running":
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    return backfill
+
+
+def test_all_studies_are_found_all_the_same(world: World) -> None:
+    progress = ended(world, {}, MOST).progress()
+    assert (progress.state, progress.studies, progress.deliveries) == ("Done", len(STUDIES), len(STUDIES))
+
+
+def test_an_answer_that_is_cut_short_is_no_success(world: World) -> None:
+    progress = ended(world, {"PatientID": "*"}, MOST).progress()
+    assert progress.state == "Failed"
+    assert "LimitFindResults (3)" in progress.error
+    assert progress.looked_at == 0
