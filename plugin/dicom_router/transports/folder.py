@@ -34,6 +34,7 @@ EXTENSIONS = {
     Format.PDF: "pdf",
 }
 ARCHIVES = {Format.ZIP: "/tools/create-archive", Format.DICOMDIR: "/tools/create-media"}
+DICOMDIR = "DICOMDIR"  # the one file of a medium that is no instance
 CANNOT_RENDER = 415  # Orthanc's answer for what is no image, or in a transfer syntax that it cannot decode
 SOP_CLASS_UID, NUMBER_OF_FRAMES = "0008,0016", "0028,0008"
 MOST_FRAMES = 2**31 - 1  # DICOM PS3.5 6.2: IS
@@ -148,17 +149,24 @@ class FolderTransport:
 
     # One file for all
 
-    def _write_archive(self, destination: Destination, instances: Sequence[Instance]) -> None:
+    def _write_archive(self, destination: Destination, instances: Sequence[Instance]) -> SendError | None:
         place = _place(destination, self._tags(instances[0]), _unit_keyword(destination))
         stamp = Stamp(_unit_stamp(destination, instances), _zip_stamp)
         body = {"Resources": [instance.id for instance in instances]}
 
         def fill(path: Path) -> None:
             self._download(ARCHIVES[destination.format], path, body)
+            held = _count_members(path)
+            if held != len(instances):
+                raise _ArchiveIncompleteError(f"Of {len(instances)} instances, Orthanc put {held} into the archive.")
             with zipfile.ZipFile(path, "a") as archive:
                 archive.comment = stamp.text.encode()
 
-        self._files.write(destination.target, place, stamp, fill)
+        try:
+            self._files.write(destination.target, place, stamp, fill)
+        except _ArchiveIncompleteError as problem:
+            return SendError.passing("ArchiveIncomplete", f"{problem} Its log may say why.")
+        return None
 
     def _write_pdf(self, destination: Destination, instances: Sequence[Instance]) -> SendError | None:
         tags = {instance.id: self._tags(instance) for instance in instances}
@@ -226,6 +234,10 @@ class FolderTransport:
 
 class _NothingToShowError(Exception):
     """No page of a PDF shows anything."""
+
+
+class _ArchiveIncompleteError(Exception):
+    """Orthanc leaves out what it cannot read, and breaks off, without a word."""
 
 
 class _Pages:
@@ -328,6 +340,19 @@ def _dicom_stamp(path: Path) -> str | None:
         return str(found.get("SOPInstanceUID", "")) or None
     except Exception:  # noqa: BLE001 - whatever is wrong with a file that somebody else put there
         return None
+
+
+def _count_members(path: Path) -> int:
+    """How many instances an archive of Orthanc's holds."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return len(_members(archive))
+    except zipfile.BadZipFile as problem:
+        raise _ArchiveIncompleteError("Orthanc's archive breaks off.") from problem
+
+
+def _members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    return [member for member in archive.infolist() if member.filename != DICOMDIR]
 
 
 def _zip_stamp(path: Path) -> str | None:
