@@ -11,11 +11,13 @@ import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import repeat
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import pytest
 from PIL import Image
+from PIL.PdfParser import PdfParser
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
@@ -418,7 +420,70 @@ def test_an_archive_in_which_orthanc_left_an_instance_out_does_not_count(
     assert at_files(tmp_path) == []
     at.rest.unreadable.clear()
     assert at.send(archives, instances) == JobReport(JobState.SUCCESS, 5)
-    assert at.transport.find(archives, instances, lambda _: False) == {each.sop_instance_uid for each in instances}
+    assert at.transport.find(archives, instances, never) == {each.sop_instance_uid for each in instances}
+
+
+WHOLES = [*ARCHIVES, Format.PDF]
+
+
+def held(path: Path) -> int:
+    """How many instances a file of many shows or holds."""
+    if path.suffix == ".pdf":
+        with PdfParser(str(path)) as parser:
+            return len(parser.pages)
+    with zipfile.ZipFile(path) as archive:
+        return len(set(archive.namelist()) - {"DICOMDIR"})
+
+
+def wholes(root: Path) -> list[int]:
+    return sorted(held(root / name) for name in at_files(root))
+
+
+@pytest.mark.parametrize("kind", WHOLES)
+def test_late_instances_make_the_file_of_all_anew(at: World, tmp_path: Path, kind: Format) -> None:
+    destination = replace(at.export, format=kind, unit="Study study")
+    at.rest.rendered = repeat(png())
+    for count in (5, 5, 6):
+        instances = at.instances(count)
+        assert at.send(destination, instances) == JobReport(JobState.SUCCESS, count)
+        assert wholes(tmp_path) == [count]
+        assert at.transport.find(destination, instances, never) == {each.sop_instance_uid for each in instances}
+
+
+def never(_: float) -> bool:
+    return False
+
+
+@pytest.mark.parametrize("kind", WHOLES)
+def test_what_is_deleted_in_orthanc_stays_in_its_file_when_others_come_late(
+    at: World, tmp_path: Path, kind: Format
+) -> None:
+    destination = replace(at.export, format=kind, unit="Study study")
+    at.rest.rendered = repeat(png())
+    instances = at.instances(11)
+    at.send(destination, instances[:5])
+    (first,) = at_files(tmp_path)
+    at.send(destination, instances[5:6])
+    assert wholes(tmp_path) == [1, 5]
+    assert held(tmp_path / first) == 5
+    at.send(destination, instances[5:7])
+    assert wholes(tmp_path) == [2, 5]
+    for number in range(7, 11):
+        at.send(destination, instances[number : number + 1])
+    assert wholes(tmp_path) == [1, 1, 1, 1, 2, 5]
+    assert at.transport.find(destination, instances, never) == {each.sop_instance_uid for each in instances}
+    at.send(destination, instances)
+    assert held(tmp_path / first) == 11
+
+
+@pytest.mark.parametrize("kind", WHOLES)
+def test_what_a_file_of_all_does_not_hold_is_not_found_there(at: World, kind: Format) -> None:
+    destination = replace(at.export, format=kind, unit="Study study")
+    at.rest.rendered = repeat(png())
+    instances = at.instances(5)
+    at.send(destination, instances[1:])
+    missing = instances[0].sop_instance_uid
+    assert at.transport.find(destination, instances, never) == {each.sop_instance_uid for each in instances} - {missing}
 
 
 @pytest.mark.parametrize("cut_to", [0, 200, -10])
