@@ -7,14 +7,17 @@ import os
 import queue
 import stat
 import threading
+import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import repeat
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import pytest
 from PIL import Image
+from PIL.PdfParser import PdfParser
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
@@ -231,6 +234,8 @@ class Rest:
         self.gone: set[str] = set()
         self.rendered: Iterator[bytes] = iter(())  # then no instance is a picture
         self.before_download: Callable[[], None] = lambda: None
+        self.unreadable: set[str] = set()  # left out of archives, as Orthanc does
+        self.cut_to: int | None = None  # bytes of an archive that come, as if that were all
 
     def get(self, path: str, timeout: float = 60.0) -> Any:
         name = path.split("/")[2]
@@ -246,7 +251,19 @@ class Rest:
 
     def download(self, path: str, target: BinaryIO, body: object = None) -> None:
         self.before_download()
-        target.write(dicom(self.tags[path.split("/")[2]]["0008,0018"]))
+        if isinstance(body, dict):
+            target.write(self._archive(path, body["Resources"])[: self.cut_to])
+        else:
+            target.write(dicom(self.tags[path.split("/")[2]]["0008,0018"]))
+
+    def _archive(self, path: str, resources: list[str]) -> bytes:
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as archive:
+            if path == "/tools/create-media":
+                archive.writestr("DICOMDIR", b"")
+            for number, name in enumerate(each for each in resources if each not in self.unreadable):
+                archive.writestr(f"CT/CT{number:06}.dcm", dicom(self.tags[name]["0008,0018"]))
+        return buffer.getvalue()
 
 
 def png() -> bytes:
@@ -382,6 +399,102 @@ def test_a_canceled_job_ends_after_the_file_it_is_at(at: World, tmp_path: Path) 
     at.ended.get(timeout=LIMIT)
     assert at.transport.report(job_id, 5).accepted == 1
     assert len(at_files(tmp_path)) == 1
+
+
+# --- one file of all -------------------------------------------------------------------------------------------------
+
+ARCHIVES = [Format.ZIP, Format.DICOMDIR]
+
+
+@pytest.mark.parametrize("kind", ARCHIVES)
+def test_an_archive_in_which_orthanc_left_an_instance_out_does_not_count(
+    at: World, tmp_path: Path, kind: Format
+) -> None:
+    """It logs what it could not read, and goes on."""
+    archives = replace(at.export, format=kind, unit="Study study")
+    instances = at.instances(5)
+    at.rest.unreadable.add(instances[3].id)
+    report = at.send(archives, instances)
+    assert report.error is not None
+    assert (report.accepted, report.error.code, report.error.permanent) == (0, "ArchiveIncomplete", False)
+    assert at_files(tmp_path) == []
+    at.rest.unreadable.clear()
+    assert at.send(archives, instances) == JobReport(JobState.SUCCESS, 5)
+    assert at.transport.find(archives, instances, never) == {each.sop_instance_uid for each in instances}
+
+
+WHOLES = [*ARCHIVES, Format.PDF]
+
+
+def held(path: Path) -> int:
+    """How many instances a file of many shows or holds."""
+    if path.suffix == ".pdf":
+        with PdfParser(str(path)) as parser:
+            return len(parser.pages)
+    with zipfile.ZipFile(path) as archive:
+        return len(set(archive.namelist()) - {"DICOMDIR"})
+
+
+def wholes(root: Path) -> list[int]:
+    return sorted(held(root / name) for name in at_files(root))
+
+
+@pytest.mark.parametrize("kind", WHOLES)
+def test_late_instances_make_the_file_of_all_anew(at: World, tmp_path: Path, kind: Format) -> None:
+    destination = replace(at.export, format=kind, unit="Study study")
+    at.rest.rendered = repeat(png())
+    for count in (5, 5, 6):
+        instances = at.instances(count)
+        assert at.send(destination, instances) == JobReport(JobState.SUCCESS, count)
+        assert wholes(tmp_path) == [count]
+        assert at.transport.find(destination, instances, never) == {each.sop_instance_uid for each in instances}
+
+
+def never(_: float) -> bool:
+    return False
+
+
+@pytest.mark.parametrize("kind", WHOLES)
+def test_what_is_deleted_in_orthanc_stays_in_its_file_when_others_come_late(
+    at: World, tmp_path: Path, kind: Format
+) -> None:
+    destination = replace(at.export, format=kind, unit="Study study")
+    at.rest.rendered = repeat(png())
+    instances = at.instances(11)
+    at.send(destination, instances[:5])
+    (first,) = at_files(tmp_path)
+    at.send(destination, instances[5:6])
+    assert wholes(tmp_path) == [1, 5]
+    assert held(tmp_path / first) == 5
+    at.send(destination, instances[5:7])
+    assert wholes(tmp_path) == [2, 5]
+    for number in range(7, 11):
+        at.send(destination, instances[number : number + 1])
+    assert wholes(tmp_path) == [1, 1, 1, 1, 2, 5]
+    assert at.transport.find(destination, instances, never) == {each.sop_instance_uid for each in instances}
+    at.send(destination, instances)
+    assert held(tmp_path / first) == 11
+
+
+@pytest.mark.parametrize("kind", WHOLES)
+def test_what_a_file_of_all_does_not_hold_is_not_found_there(at: World, kind: Format) -> None:
+    destination = replace(at.export, format=kind, unit="Study study")
+    at.rest.rendered = repeat(png())
+    instances = at.instances(5)
+    at.send(destination, instances[1:])
+    missing = instances[0].sop_instance_uid
+    assert at.transport.find(destination, instances, never) == {each.sop_instance_uid for each in instances} - {missing}
+
+
+@pytest.mark.parametrize("cut_to", [0, 200, -10])
+def test_an_archive_that_breaks_off_does_not_count(at: World, tmp_path: Path, cut_to: int) -> None:
+    """Orthanc tells no length beforehand, so that its end looks like any other."""
+    archives = replace(at.export, format=Format.ZIP, unit="Study study")
+    at.rest.cut_to = cut_to
+    report = at.send(archives, at.instances(5))
+    assert report.error is not None
+    assert (report.accepted, report.error.code, report.error.permanent) == (0, "ArchiveIncomplete", False)
+    assert at_files(tmp_path) == []
 
 
 # --- altered copies --------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from pydicom.uid import UID, EncapsulatedPDFStorage
 from dicom_router.deliveries.instance import Instance
 from dicom_router.deliveries.outcome import ErrorClass, Scope, SendError
 from dicom_router.destination import Destination, Format
+from dicom_router.filing.names import mark_of
 from dicom_router.filing.template import Place, parse_template
 from dicom_router.orthanc_rest import OrthancError, OrthancRest, OrthancUnreachableError
 from dicom_router.rendering.places import texts
@@ -34,8 +35,10 @@ EXTENSIONS = {
     Format.PDF: "pdf",
 }
 ARCHIVES = {Format.ZIP: "/tools/create-archive", Format.DICOMDIR: "/tools/create-media"}
+DICOMDIR = "DICOMDIR"  # the one file of a medium that is no instance
 CANNOT_RENDER = 415  # Orthanc's answer for what is no image, or in a transfer syntax that it cannot decode
 SOP_CLASS_UID, NUMBER_OF_FRAMES = "0008,0016", "0028,0008"
+PART_BYTES = 8
 MOST_FRAMES = 2**31 - 1  # DICOM PS3.5 6.2: IS
 
 Tags = dict[str, Any]
@@ -148,17 +151,23 @@ class FolderTransport:
 
     # One file for all
 
-    def _write_archive(self, destination: Destination, instances: Sequence[Instance]) -> None:
+    def _write_archive(self, destination: Destination, instances: Sequence[Instance]) -> SendError | None:
         place = _place(destination, self._tags(instances[0]), _unit_keyword(destination))
-        stamp = Stamp(_unit_stamp(destination, instances), _zip_stamp)
+        stamp = _unit_stamp(destination, instances, instances, _zip_stamp)
         body = {"Resources": [instance.id for instance in instances]}
 
         def fill(path: Path) -> None:
             self._download(ARCHIVES[destination.format], path, body)
-            with zipfile.ZipFile(path, "a") as archive:
-                archive.comment = stamp.text.encode()
+            held = _count_members(path)
+            if held != len(instances):
+                raise _ArchiveIncompleteError(f"Of {len(instances)} instances, Orthanc put {held} into the archive.")
+            _write_zip_stamp(path, stamp)
 
-        self._files.write(destination.target, place, stamp, fill)
+        try:
+            self._files.write(destination.target, place, stamp, fill)
+        except _ArchiveIncompleteError as problem:
+            return SendError.passing("ArchiveIncomplete", f"{problem} Its log may say why.")
+        return None
 
     def _write_pdf(self, destination: Destination, instances: Sequence[Instance]) -> SendError | None:
         tags = {instance.id: self._tags(instance) for instance in instances}
@@ -170,10 +179,10 @@ class FolderTransport:
         if not others:
             return None
         pages = _Pages(self._rest, others, tags)
-        stamp = Stamp(_unit_stamp(destination, instances), pictures.pdf_stamp)
+        stamp = _unit_stamp(destination, instances, others, pictures.pdf_stamp)
 
         def fill(path: Path) -> None:
-            pictures.write_pages(pages, stamp.text, path)
+            pictures.write_pages(pages, stamp.written, path)
             if not pages.shown and not documents:
                 raise _NothingToShowError
 
@@ -203,16 +212,16 @@ class FolderTransport:
         return all(self._files.find(destination.target, each, stamp) for each in places)
 
     def _find_whole(self, destination: Destination, instances: Sequence[Instance]) -> set[str]:
-        """All that share a file are there, or none of them."""
         found: set[str] = set()
         for study_id in {instance.study_id for instance in instances}:
             mine = [instance for instance in instances if instance.study_id == study_id]
             place = _place(destination, self._tags(mine[0]), _unit_keyword(destination))
             documents = [each for each in mine if destination.format is Format.PDF and _is_document(self._tags(each))]
             found |= {each.sop_instance_uid for each in documents if self._has_document(destination, place, each)}
+            others = [each for each in mine if each not in documents]
             read = pictures.pdf_stamp if destination.format is Format.PDF else _zip_stamp
-            if self._files.find(destination.target, place, Stamp(_unit_stamp(destination, mine), read)):
-                found |= {each.sop_instance_uid for each in mine if each not in documents}
+            held = self._files.parts(destination.target, place, _unit_stamp(destination, mine, others, read))
+            found |= {each.sop_instance_uid for each in others if _part(each) in held}
         return found
 
     def _has_document(self, destination: Destination, place: Place, each: Instance) -> bool:
@@ -226,6 +235,10 @@ class FolderTransport:
 
 class _NothingToShowError(Exception):
     """No page of a PDF shows anything."""
+
+
+class _ArchiveIncompleteError(Exception):
+    """Orthanc leaves out what it cannot read, and breaks off, without a word."""
 
 
 class _Pages:
@@ -292,8 +305,15 @@ def _unit_keyword(destination: Destination) -> str:
     return {"Series": "SeriesInstanceUID", "Instance": "SOPInstanceUID"}.get(level, "StudyInstanceUID")
 
 
-def _unit_stamp(destination: Destination, instances: Sequence[Instance]) -> str:
-    return f"{destination.unit} {instances[0].study_id}"
+def _unit_stamp(
+    destination: Destination, of: Sequence[Instance], held: Sequence[Instance], read: Callable[[Path], str | None]
+) -> Stamp:
+    return Stamp(f"{destination.unit} {of[0].study_id}", read, frozenset(map(_part, held)))
+
+
+def _part(instance: Instance) -> str:
+    """What tells an instance apart within a file: its UID alone may be in several series."""
+    return mark_of(instance.id, size=PART_BYTES)
 
 
 def _picture_stamp(kind: Format, instance: Instance) -> Stamp:
@@ -330,9 +350,32 @@ def _dicom_stamp(path: Path) -> str | None:
         return None
 
 
+def _count_members(path: Path) -> int:
+    """How many instances an archive of Orthanc's holds."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return len(_members(archive))
+    except zipfile.BadZipFile as problem:
+        raise _ArchiveIncompleteError("Orthanc's archive breaks off.") from problem
+
+
+def _members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    return [member for member in archive.infolist() if member.filename != DICOMDIR]
+
+
+def _write_zip_stamp(path: Path, stamp: Stamp) -> None:
+    """The comment of the archive has no room for thousands of parts: those are spread over the comments of members."""
+    text, *parts = stamp.written.split("\n")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.comment = text.encode()
+        for member, part in zip(_members(archive), parts, strict=True):
+            member.comment = part.encode()
+
+
 def _zip_stamp(path: Path) -> str | None:
     try:
         with zipfile.ZipFile(path) as archive:
-            return archive.comment.decode()
+            parts = [member.comment for member in archive.infolist() if member.comment]
+            return b"\n".join([archive.comment, *parts]).decode()
     except (OSError, ValueError, zipfile.BadZipFile):
         return None

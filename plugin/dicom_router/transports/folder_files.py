@@ -6,8 +6,9 @@ import errno
 import os
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from dicom_router.deliveries.outcome import ErrorClass, Scope, SendError
@@ -24,14 +25,31 @@ Fill = Callable[[Path], None]  # writes the content; the file is there, and empt
 
 @dataclass(frozen=True)
 class Stamp:
-    """What a file is of, as the file itself tells: the same thing replaces it, another one goes beside."""
+    """What a file is of, as the file itself tells: the same thing replaces it, another one goes beside.
+
+    Of a file of many, `parts` are marks of what it holds: one that holds less goes beside, too.
+    """
 
     text: str
-    read: Callable[[Path], str | None]  # the text in an existing file, None where there is none
+    read: Callable[[Path], str | None]  # what was `written` in an existing file, None where there is nothing
+    parts: frozenset[str] = frozenset()
 
-    def is_on(self, path: Path) -> bool:
-        """This is the file of that thing."""
-        return path.is_file() and not path.is_symlink() and self.read(path) == self.text
+    @property
+    def written(self) -> str:
+        """What the file is to tell."""
+        return "\n".join([self.text, *sorted(self.parts)])
+
+    def parts_on(self, path: Path) -> frozenset[str] | None:
+        """What the file of that thing at `path` holds; None where it is of another one."""
+        said = self.read(path) if path.is_file() and not path.is_symlink() else None
+        if said is None or not f"{said}\n".startswith(f"{self.text}\n"):
+            return None
+        return frozenset(said.removeprefix(self.text).split())
+
+    def may_replace(self, path: Path) -> bool:
+        """It is the file of that thing, and holds nothing more."""
+        found = self.parts_on(path)
+        return found is not None and found <= self.parts
 
 
 class LeavesFolderError(Exception):
@@ -47,7 +65,7 @@ class FolderFiles:
         self._tidied: set[str] = set()
 
     def write(self, root: str, place: Place, stamp: Stamp, fill: Fill) -> None:
-        """Put a file at `place`, over the one with this stamp, beside any other.
+        """Put a file at `place`, over the one with this stamp if that holds no more, beside any other.
 
         Raises OSError, LeavesFolderError, and whatever `fill` raises; then nothing has changed.
         """
@@ -68,7 +86,12 @@ class FolderFiles:
     def find(self, root: str, place: Place, stamp: Stamp) -> Path | None:
         """The file that `write` made at `place`, or beside. Raises OSError."""
         folder = Path(root, *place.folders)
-        return next((path for path in _names(folder, place, stamp) if stamp.is_on(path)), None)
+        return next((path for path in _names(folder, place, stamp) if stamp.parts_on(path) is not None), None)
+
+    def parts(self, root: str, place: Place, stamp: Stamp) -> frozenset[str]:
+        """What the files that `write` made at `place` or beside hold together. Raises OSError."""
+        folder = Path(root, *place.folders)
+        return frozenset().union(*(stamp.parts_on(path) or () for path in _names(folder, place, stamp)))
 
     def probe(self, root: str) -> SendError | None:
         """Whether files can be written into the folder."""
@@ -105,16 +128,21 @@ class FolderFiles:
             self._tidied.add(root)
 
 
-def _names(folder: Path, place: Place, stamp: Stamp) -> list[Path]:
-    """The names that a file may have; the first, unless that is taken."""
-    places = [place, place.marked(stamp.text), place.marked(stamp.text, LONG_MARK)]
-    return [folder / each.file_name() for each in places]
+def _names(folder: Path, place: Place, stamp: Stamp) -> Iterator[Path]:
+    """The names that a file may have; the first, unless that is taken. It ends with one that is free."""
+    for each in (place, place.marked(stamp.text), place.marked(stamp.text, LONG_MARK)):
+        yield folder / each.file_name()
+    for number in count(2):
+        path = folder / place.marked(f"{stamp.text}\n{number}", LONG_MARK).file_name()
+        yield path
+        if not os.path.lexists(path):
+            return
 
 
 def _free_name(folder: Path, place: Place, stamp: Stamp) -> Path:
-    names = _names(folder, place, stamp)
-    own = next((path for path in reversed(names) if stamp.is_on(path)), None)
-    return own or next((path for path in names if not os.path.lexists(path)), names[-1])
+    names = list(_names(folder, place, stamp))
+    own = next((path for path in names if stamp.may_replace(path)), None)
+    return own or next(path for path in names if not os.path.lexists(path))
 
 
 def _make_folders(root: str, names: tuple[str, ...]) -> Path:

@@ -53,6 +53,7 @@ def jpeg_stamp(path: Path) -> str | None:
 
 def write_pages(pages: Iterable[bytes | str], stamp: str, path: Path) -> None:
     """A PDF: each page one of Orthanc's PNGs, or a text where there is nothing to show. Raises OSError."""
+    subject, _, keywords = stamp.partition("\n")
     rest, begun = iter(pages), False
     while batch := list(islice(rest, PAGES_AT_ONCE)):
         images = [_text_page(page) if isinstance(page, str) else _plain(Image.open(io.BytesIO(page))) for page in batch]
@@ -64,7 +65,8 @@ def write_pages(pages: Iterable[bytes | str], stamp: str, path: Path) -> None:
             append_images=images[1:],
             resolution=RESOLUTION,
             quality=JPEG_QUALITY,
-            subject=stamp,
+            subject=subject,
+            keywords=keywords,
         )
         begun = True
 
@@ -73,10 +75,10 @@ def pdf_stamp(path: Path) -> str | None:
     """The stamp of a PDF file."""
     try:
         with PdfParser(str(path)) as parser:
-            subject = parser.info.get(b"Subject") if parser.info else None
+            told = [parser.info.get(key) for key in (b"Subject", b"Keywords")] if parser.info else []
     except Exception:  # noqa: BLE001 - whatever is wrong with a file that somebody else put there
         return None
-    return decode_text(subject) if isinstance(subject, bytes) else subject
+    return "\n".join(decode_text(each) if isinstance(each, bytes) else each for each in told if each) or None
 
 
 def _plain(image: Image.Image) -> Image.Image:
