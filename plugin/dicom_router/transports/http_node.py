@@ -22,6 +22,7 @@ DEFAULT_TIMEOUT = 60.0  # seconds; of Orthanc's HttpTimeout
 CONNECT_TIMEOUT = 5.0  # seconds
 NEVER_AGAIN = urllib3.Retry(0, redirect=False)
 LONGEST_TOLD = 200  # characters
+PAGE_TYPES, PAGES = ("text/html", "application/xhtml"), (b"<!doctype html", b"<html")
 
 
 class NotReachedError(Exception):
@@ -39,11 +40,17 @@ class HttpAnswer:
 
     status: int
     body: bytes
+    content_type: str = ""
 
     @property
     def ok(self) -> bool:
         """It did what was asked."""
         return self.status in HTTP_SUCCESS
+
+    @property
+    def page(self) -> bool:
+        """It is written for people: a proxy or a login answers in the server's place, often with status 200."""
+        return self.content_type.lower().startswith(PAGE_TYPES) or self.body[:1000].lstrip().lower().startswith(PAGES)
 
     def json(self) -> Any:
         """The body decoded; None when it is not JSON."""
@@ -117,7 +124,7 @@ class HttpNode:
                 )
         except (urllib3.exceptions.HTTPError, OSError) as problem:
             raise self._not_reached(problem) from problem
-        return HttpAnswer(answer.status, answer.data)
+        return HttpAnswer(answer.status, answer.data, answer.headers.get("Content-Type") or "")
 
     def _pool(self) -> urllib3.PoolManager:
         context = self.tls.context() if self.url.startswith("https:") else None
