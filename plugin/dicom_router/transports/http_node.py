@@ -11,15 +11,16 @@ import ssl
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from io import BytesIO
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 import urllib3
 
 from dicom_router.deliveries.outcome import HTTP_SUCCESS, ErrorClass, Scope, SendError
+from dicom_router.slow_sending import limit, patient
 
 DEFAULT_TIMEOUT = 60.0  # seconds; of Orthanc's HttpTimeout
-CONNECT_TIMEOUT = 5.0  # seconds
 NEVER_AGAIN = urllib3.Retry(0, redirect=False)
 LONGEST_TOLD = 200  # characters
 PAGE_TYPES, PAGES = ("text/html", "application/xhtml"), (b"<!doctype html", b"<html")
@@ -115,12 +116,14 @@ class HttpNode:
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], timeout: float | None
     ) -> HttpAnswer:
         seconds = timeout or self.timeout
-        limit = urllib3.Timeout(connect=min(CONNECT_TIMEOUT, seconds), read=seconds)
         sent = {**self._authorization(), **self.headers, **headers, "Connection": "close"}
+        pieces = None
+        if body is not None:  # each piece has its own time limit, however slow the line is for all of them
+            sent["Content-Length"], pieces = str(len(body)), BytesIO(body)
         try:
-            with self._pool() as pool:
+            with patient(self._pool()) as pool:
                 answer = pool.request(
-                    method, self.url + path, body=body, headers=sent, retries=NEVER_AGAIN, timeout=limit
+                    method, self.url + path, body=pieces, headers=sent, retries=NEVER_AGAIN, timeout=limit(seconds)
                 )
         except (urllib3.exceptions.HTTPError, OSError) as problem:
             raise self._not_reached(problem) from problem
@@ -141,6 +144,8 @@ class HttpNode:
 
     def _not_reached(self, problem: Exception) -> NotReachedError:
         reason = getattr(problem, "reason", None) or problem
+        if isinstance(reason, urllib3.exceptions.ProtocolError):  # so urllib3 wraps what happens while it sends
+            reason = reason.args[-1]
         place = "{}:{}".format(*host_and_port(self.url))
         for kind, scope, code, text in _PROBLEMS:
             if isinstance(reason, kind):
@@ -158,6 +163,7 @@ _PROBLEMS: tuple[tuple[type[Exception], Scope, str, str], ...] = (
     (urllib3.exceptions.SSLError, Scope.DESTINATION, "TlsFailed", "{} and Orthanc do not agree on TLS."),
     (urllib3.exceptions.NewConnectionError, Scope.DESTINATION, "ConnectionRefused", "{} refuses the connection."),
     (urllib3.exceptions.ConnectTimeoutError, Scope.DESTINATION, "ConnectionTimeout", "{} does not answer."),
+    (TimeoutError, Scope.ASSOCIATION, "Timeout", "{} has stopped taking what is sent."),
     (urllib3.exceptions.ReadTimeoutError, Scope.ASSOCIATION, "Timeout", "{} has not answered in time."),
 )
 
