@@ -2,15 +2,22 @@
 """Servers as Orthanc's configuration describes them; a real HTTP server on loopback at the other end."""
 
 import base64
+import socket
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from dicom_router import slow_sending
 from dicom_router.deliveries.outcome import Scope
+from dicom_router.dispatch.hang_up import hang_up
 from dicom_router.transports.http_node import HttpNode, NotReachedError, Tls, http_nodes
 
+LIMIT = 10.0  # seconds
+LARGE = bytes(32 << 20)  # more than a connection's buffers take by themselves
 SECRETS = ("open sesame", "token-7", "key-word", "proxy-word")
 
 
@@ -142,3 +149,80 @@ def test_a_server_that_does_not_answer_is_told_by_what_is_wrong(server: Server) 
     with pytest.raises(NotReachedError) as tls:
         HttpNode("https://127.0.0.1:1", tls=Tls(authorities="/nowhere/ca.pem")).get("/system")
     assert tls.value.refused
+
+
+class SlowReader:
+    """Accepts one connection, and takes what is sent in `pauses` with as many stretches of silence; then it answers."""
+
+    def __init__(self, pauses: int, pause: float) -> None:
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+        self.taken = 0
+        self.over = threading.Event()
+        self._pauses, self._pause = pauses, pause
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        connection, _ = self._listening.accept()
+        with connection, suppress(OSError):
+            for _ in range(self._pauses):
+                if self.over.wait(self._pause):
+                    return
+                self.taken += len(connection.recv(1 << 20))
+            while self.taken < len(LARGE):
+                self.taken += len(connection.recv(1 << 20))
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+            self.over.wait(LIMIT)
+
+    def close(self) -> None:
+        self.over.set()
+        self._thread.join(LIMIT)
+        self._listening.close()
+
+
+def test_a_slow_line_has_time_for_the_whole_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What may take long is one step of it, neither the connecting nor all of it."""
+    monkeypatch.setattr(slow_sending, "CONNECT_TIMEOUT", 0.2)
+    slow = SlowReader(pauses=8, pause=0.3)
+    with closing(slow):
+        assert HttpNode(slow.url).post("/studies", LARGE, {}, timeout=1.0).status == 200
+
+
+def test_a_server_that_stops_taking_a_body_is_not_waited_for_longer_than_for_an_answer() -> None:
+    hanging = SlowReader(pauses=1, pause=LIMIT)
+    began = time.monotonic()
+    with closing(hanging), pytest.raises(NotReachedError) as told:
+        HttpNode(hanging.url).post("/studies", LARGE, {}, timeout=0.3)
+    assert (told.value.error.code, told.value.error.scope, told.value.refused) == ("Timeout", Scope.ASSOCIATION, False)
+    assert time.monotonic() - began < LIMIT / 2
+
+
+def test_a_body_under_way_is_broken_off_when_its_connection_is_hung_up() -> None:
+    hanging = SlowReader(pauses=1, pause=LIMIT)
+    told: list[str] = []
+
+    def send() -> None:
+        try:
+            HttpNode(hanging.url).post("/studies", LARGE, {}, timeout=LIMIT)
+        except NotReachedError as problem:
+            told.append(problem.error.code)
+
+    with closing(hanging):
+        thread = threading.Thread(target=send, daemon=True)
+        thread.start()
+        deadline = time.monotonic() + LIMIT
+        while thread.is_alive() and time.monotonic() < deadline:
+            hang_up({HttpNode(hanging.url).address})
+            thread.join(0.02)
+        assert told == ["ConnectionLost"]
+        assert not hanging.over.is_set()
+
+
+def test_what_is_sent_says_how_long_it_is(server: Server) -> None:
+    HttpNode(server.url).post("/studies", LARGE, {})
+    HttpNode(server.url).get("/system")
+    (_, _, headers, body), (_, _, plain, _) = server.asked
+    assert (headers["Content-Length"], "Transfer-Encoding" in headers) == (str(len(LARGE)), False)
+    assert body == LARGE
+    assert "Content-Length" not in plain

@@ -11,7 +11,7 @@ from dicom_router.deliveries.outcome import ErrorClass, Scope, of_curl, of_http_
 from dicom_router.destination import Destination, Kind
 from dicom_router.orthanc_rest import OrthancError
 from dicom_router.transports.dicom_web import PAGE, DicomWebService, read_answer
-from dicom_router.transports.http_node import HttpAnswer, HttpNode
+from dicom_router.transports.http_node import HttpAnswer, HttpNode, NotReachedError
 from dicom_router.transports.peer import PeerService
 from dicom_router.transports.series_uids import SeriesUids
 
@@ -142,6 +142,40 @@ def test_a_peer_says_why_it_refuses() -> None:
     assert PeerService(Rest()).send(Node((200, {"Status": "AlreadyStored"})), b"x", None) is None
 
 
+PAGES = [b"<!DOCTYPE html><title>Please log in</title>", b"\r\n<HTML><body>Back at noon"]
+
+
+@pytest.mark.parametrize("told", [*PAGES, b"", b"OK", {"Welcome": "guest"}, []])
+def test_what_is_no_answer_of_an_orthanc_is_no_success_of_a_peer(told: object) -> None:
+    error = PeerService(Rest()).send(Node((200, told)), b"x", None)
+    assert error is not None
+    assert (error.code, error.scope, error.permanent) == ("NoOrthanc", Scope.DESTINATION, False)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "permanent"),
+    [
+        ("Success", "", False),
+        ("AlreadyStored", "", False),
+        ("FilteredOut", "FilteredOut", True),
+        ("Failure", "NotStored", False),
+        ("StorageFull", "NotStored", False),
+    ],
+)
+def test_a_peer_says_with_a_success_what_became_of_the_instance(status: str, code: str, permanent: bool) -> None:
+    error = PeerService(Rest()).send(Node((200, {"ID": "a", "Status": status})), b"x", None)
+    assert (error.code if error else "", bool(error and error.permanent)) == (code, permanent)
+    assert error is None or error.scope is Scope.INSTANCE
+
+
+def test_a_page_in_a_servers_place_does_not_say_that_it_has_nothing() -> None:
+    for page in PAGES:
+        with pytest.raises(NotReachedError):
+            PeerService(Rest()).listed("p", Node((200, page)), SERIES, {"1"})
+        with pytest.raises(NotReachedError):
+            DicomWebService(Rest(), "/dw").listed("w", Node((200, page)), SERIES, {"1"})
+
+
 @pytest.mark.parametrize(
     ("answer", "code"), [((200, {"ApiVersion": 17}), ""), ((200, b"<html>"), "NoOrthanc"), ((400, {}), "Http400")]
 )
@@ -189,6 +223,12 @@ def dataset(failed: int | None = None, other: bool = False, stored: bool = True)
         (202, dataset(), "", False),
         (200, b"", "", False),
         (200, b"<NativeDicomModel/>", "", False),
+        (200, b"<NativeDicomModel><DicomAttribute tag='00081198' vr='SQ'/></NativeDicomModel>", "", False),
+        (200, b'<DicomAttribute vr="SQ" tag="00081198">\n<Item number="1">', "Failed", False),
+        (200, b"<DicomAttribute tag='0008119a' vr='SQ'><Item number='1'>", "Failed", False),
+        (200, b"<!DOCTYPE html><title>Please log in</title>", "NoDicomWeb", False),
+        (202, b"\n <html lang='en'>", "NoDicomWeb", False),
+        (503, b"<html>", "Http503", False),
         (202, b"", "NotListed", False),
         (200, dataset(stored=False), "NotListed", False),
         (409, dataset(0xA700, stored=False), "0xA700", False),
@@ -207,6 +247,13 @@ def dataset(failed: int | None = None, other: bool = False, stored: bool = True)
 def test_the_answer_to_one_instance_is_read(status: int, told: object, code: str, permanent: bool) -> None:
     error = read_answer(HttpAnswer(status, _body(told)))
     assert (error.code if error else "", bool(error and error.permanent)) == (code, permanent)
+
+
+def test_a_web_page_is_known_by_its_type_too_and_blames_the_server() -> None:
+    error = read_answer(HttpAnswer(200, b"Please log in", "Text/HTML; charset=utf-8"))
+    assert error is not None
+    assert (error.code, error.scope, error.permanent) == ("NoDicomWeb", Scope.DESTINATION, False)
+    assert read_answer(HttpAnswer(200, b"", "application/dicom+xml")) is None
 
 
 @pytest.mark.parametrize(
@@ -250,6 +297,12 @@ def test_one_instance_is_one_part_of_a_store_request() -> None:
 def test_a_dicom_web_server_is_there_whatever_it_thinks_of_searches(status: int, code: str) -> None:
     error = DicomWebService(Rest(), "/dw").greet(Node((status, b"")))
     assert (error.code if error else "") == code
+
+
+def test_a_web_page_is_no_sign_of_life_of_a_dicom_web_server() -> None:
+    error = DicomWebService(Rest(), "/dw").greet(Node((200, PAGES[0])))
+    assert error is not None
+    assert (error.code, error.scope, error.permanent) == ("NoDicomWeb", Scope.DESTINATION, False)
 
 
 def rows(first: int, count: int) -> list[Any]:

@@ -239,6 +239,8 @@ class Rest:
     def __init__(self) -> None:
         self.held: dict[str, bytes] = {}
         self.broken = False
+        self.status = "Success"  # of what is posted
+        self.meanwhile: bytes | None = None  # comes from elsewhere just before the next file of ours
 
     def get(self, path: str, timeout: float = 60.0) -> Any:
         return self.get_bytes(path)
@@ -256,6 +258,11 @@ class Rest:
         if self.broken and self.held:
             raise OrthancUnreachableError("gone")
         made = orthanc_id(dcmread(io.BytesIO(body)))
+        if self.status != "Success":
+            return {"ID": made, "Status": self.status}
+        if self.meanwhile is not None:
+            self.held[made], self.meanwhile = self.meanwhile, None
+            return {"ID": made, "Status": "AlreadyStored"}
         assert made not in self.held
         self.held[made] = body
         return {"ID": made, "Status": "Success"}
@@ -373,6 +380,33 @@ def test_what_is_in_orthanc_already_is_never_replaced_nor_deleted(machine: Machi
     stored = store.runs.finished(machine.run)
     assert stored is not None
     assert stored.rejected == ("other has the UIDs of another instance that is in Orthanc",)
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_what_comes_from_elsewhere_while_results_are_taken_in_is_not_ours(
+    machine: Machine, store: Store, *, same: bool
+) -> None:
+    result = dicom("1.1")
+    made = orthanc_id(dcmread(io.BytesIO(result)))
+    machine.rest.meanwhile = theirs = result if same else b"an original with these UIDs"
+    machine.prepared.joinpath("a").write_bytes(result)
+    assert machine.make(SAY).state is JobState.SUCCESS
+    assert machine.rest.held == {made: theirs}
+    assert store.runs.owned(machine.run) == set()
+    assert store.runs.results(machine.run) == ({made} if same else set())
+    stored = store.runs.finished(machine.run)
+    assert stored is not None
+    assert stored.rejected == (() if same else ("a has the UIDs of another instance that is in Orthanc",))
+
+
+def test_a_result_that_a_filter_of_orthanc_discards_is_none(machine: Machine, store: Store) -> None:
+    machine.rest.status = "FilteredOut"
+    machine.prepared.joinpath("a").write_bytes(dicom("1.1"))
+    assert machine.make(SAY).state is JobState.SUCCESS
+    assert store.runs.results(machine.run) == set()
+    stored = store.runs.finished(machine.run)
+    assert stored is not None
+    assert stored.rejected == ("a was not taken by Orthanc: FilteredOut",)
 
 
 def test_a_file_that_comes_twice_is_one_result(machine: Machine, store: Store) -> None:

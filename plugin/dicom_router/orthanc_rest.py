@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, Protocol
 import urllib3
 
 from dicom_router.host.sdk import OrthancHost
+from dicom_router.slow_sending import limit, patient
 
 NOT_FOUND = 404
 
@@ -101,7 +102,7 @@ class HttpRest:
         self._url = url.rstrip("/")
         self._headers = {"Authorization": token}
         self._context = context
-        self._pool = urllib3.PoolManager(maxsize=connections, ssl_context=context)
+        self._pool = patient(urllib3.PoolManager(maxsize=connections, ssl_context=context))
 
     def get(self, path: str, timeout: float = 60.0) -> Any:
         return _decode(self._request(self._pool, "GET", path, timeout=timeout))
@@ -130,7 +131,7 @@ class HttpRest:
                 body=sent,
                 headers=self._headers,
                 retries=ASK_AGAIN,
-                timeout=urllib3.Timeout(connect=5.0, read=DOWNLOAD_SECONDS),
+                timeout=limit(DOWNLOAD_SECONDS),
                 preload_content=False,
             )
             if response.status != 200:  # noqa: PLR2004 - see _request
@@ -149,7 +150,7 @@ class HttpRest:
         self._pool.clear()
 
     def _change(self, method: str, path: str, body: bytes | None = None, timeout: float = 60.0) -> bytes:
-        with urllib3.PoolManager(ssl_context=self._context, headers={"Connection": "close"}) as once:
+        with patient(urllib3.PoolManager(ssl_context=self._context, headers={"Connection": "close"})) as once:
             return self._request(once, method, path, body, timeout, retries=NO_RETRY)
 
     def _request(
@@ -168,7 +169,7 @@ class HttpRest:
                 body=body,
                 headers={**pool.headers, **self._headers},
                 retries=retries,
-                timeout=urllib3.Timeout(connect=5.0, read=timeout),
+                timeout=limit(timeout),
             )
         except urllib3.exceptions.HTTPError as problem:
             raise OrthancUnreachableError(f"{problem!r} in {method} {path}") from problem

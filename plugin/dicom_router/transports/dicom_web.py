@@ -6,6 +6,7 @@ arrived before all have; it takes half a second at least, and does not survive a
 of Orthanc's codes, from which a refused connection cannot be told from a refused instance.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -34,6 +35,15 @@ HTTP_STATUS_OF = {UNAUTHORIZED: 401, UNKNOWN_RESOURCE: 404}
 ABSENT = "Orthanc runs without its DICOMweb plugin (Debian's package is orthanc-dicomweb)."
 NOT_LISTED = "The server does not say that it has stored the instance."
 FAILED_UNKNOWN = "The server could not store the instance and does not say why."
+NO_DICOM_WEB = SendError(
+    ErrorClass.TRANSIENT,
+    Scope.DESTINATION,
+    "NoDicomWeb",
+    "A web page answers at this URL, no DICOMweb server: perhaps a login, a proxy or an announcement.",
+)
+
+# The same failures in the XML of a server that knows no JSON (PS3.19 annex A.1); an empty sequence is none.
+FAILED_IN_XML = re.compile(rb"""tag=["'](?:00081198|0008119A)["'][^>]*>\s*<Item""", re.IGNORECASE)
 
 
 class DicomWebService:
@@ -87,6 +97,8 @@ class DicomWebService:
     def greet(self, node: HttpNode) -> SendError | None:
         """A search that finds nothing. A server without QIDO-RS says no to it, and is there."""
         answer = node.get("/studies?StudyInstanceUID=2.25.0&limit=1", DICOM_JSON, PROBE_TIMEOUT)
+        if answer.ok and answer.page:
+            return NO_DICOM_WEB
         error = of_http_status(answer.status)
         if answer.ok or answer.status in {404, 405, 501} or error.permanent:
             return None
@@ -119,6 +131,8 @@ class DicomWebService:
                 if not problem.refused:
                     raise
             else:
+                if answer.ok and answer.page:
+                    raise NotReachedError(NO_DICOM_WEB, refused=False)
                 return (answer.json() or []) if answer.ok else answer
         return self._get(target, path) or []
 
@@ -129,14 +143,22 @@ class DicomWebService:
 
 def read_answer(answer: HttpAnswer) -> SendError | None:
     """What a server says to one instance (DICOM PS3.18 10.5.3)."""
+    if answer.ok and answer.page:
+        return NO_DICOM_WEB
     told = answer.json()
     told = told[0] if isinstance(told, list) and told else told
     if not isinstance(told, dict):
-        return None if answer.status == 200 else _unlisted(answer)  # noqa: PLR2004 - the HTTP status for "all stored"
+        return _without_json(answer)
     failed = _values(told, FAILED) or _values(told, OTHER_FAILURES)
     if failed:
         return _failure(failed[0])
     return None if answer.ok and _values(told, REFERENCED) else _unlisted(answer)
+
+
+def _without_json(answer: HttpAnswer) -> SendError | None:
+    if answer.status != 200:  # noqa: PLR2004 - the HTTP status for "all stored"
+        return _unlisted(answer)
+    return SendError.passing("Failed", FAILED_UNKNOWN) if FAILED_IN_XML.search(answer.body) else None
 
 
 def _failure(failed: Any) -> SendError | None:

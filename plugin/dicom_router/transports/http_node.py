@@ -11,17 +11,19 @@ import ssl
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from io import BytesIO
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 import urllib3
 
 from dicom_router.deliveries.outcome import HTTP_SUCCESS, ErrorClass, Scope, SendError
+from dicom_router.slow_sending import limit, patient
 
 DEFAULT_TIMEOUT = 60.0  # seconds; of Orthanc's HttpTimeout
-CONNECT_TIMEOUT = 5.0  # seconds
 NEVER_AGAIN = urllib3.Retry(0, redirect=False)
 LONGEST_TOLD = 200  # characters
+PAGE_TYPES, PAGES = ("text/html", "application/xhtml"), (b"<!doctype html", b"<html")
 
 
 class NotReachedError(Exception):
@@ -39,11 +41,17 @@ class HttpAnswer:
 
     status: int
     body: bytes
+    content_type: str = ""
 
     @property
     def ok(self) -> bool:
         """It did what was asked."""
         return self.status in HTTP_SUCCESS
+
+    @property
+    def page(self) -> bool:
+        """It is written for people: a proxy or a login answers in the server's place, often with status 200."""
+        return self.content_type.lower().startswith(PAGE_TYPES) or self.body[:1000].lstrip().lower().startswith(PAGES)
 
     def json(self) -> Any:
         """The body decoded; None when it is not JSON."""
@@ -108,16 +116,18 @@ class HttpNode:
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], timeout: float | None
     ) -> HttpAnswer:
         seconds = timeout or self.timeout
-        limit = urllib3.Timeout(connect=min(CONNECT_TIMEOUT, seconds), read=seconds)
         sent = {**self._authorization(), **self.headers, **headers, "Connection": "close"}
+        pieces = None
+        if body is not None:  # each piece has its own time limit, however slow the line is for all of them
+            sent["Content-Length"], pieces = str(len(body)), BytesIO(body)
         try:
-            with self._pool() as pool:
+            with patient(self._pool()) as pool:
                 answer = pool.request(
-                    method, self.url + path, body=body, headers=sent, retries=NEVER_AGAIN, timeout=limit
+                    method, self.url + path, body=pieces, headers=sent, retries=NEVER_AGAIN, timeout=limit(seconds)
                 )
         except (urllib3.exceptions.HTTPError, OSError) as problem:
             raise self._not_reached(problem) from problem
-        return HttpAnswer(answer.status, answer.data)
+        return HttpAnswer(answer.status, answer.data, answer.headers.get("Content-Type") or "")
 
     def _pool(self) -> urllib3.PoolManager:
         context = self.tls.context() if self.url.startswith("https:") else None
@@ -134,6 +144,8 @@ class HttpNode:
 
     def _not_reached(self, problem: Exception) -> NotReachedError:
         reason = getattr(problem, "reason", None) or problem
+        if isinstance(reason, urllib3.exceptions.ProtocolError):  # so urllib3 wraps what happens while it sends
+            reason = reason.args[-1]
         place = "{}:{}".format(*host_and_port(self.url))
         for kind, scope, code, text in _PROBLEMS:
             if isinstance(reason, kind):
@@ -151,6 +163,7 @@ _PROBLEMS: tuple[tuple[type[Exception], Scope, str, str], ...] = (
     (urllib3.exceptions.SSLError, Scope.DESTINATION, "TlsFailed", "{} and Orthanc do not agree on TLS."),
     (urllib3.exceptions.NewConnectionError, Scope.DESTINATION, "ConnectionRefused", "{} refuses the connection."),
     (urllib3.exceptions.ConnectTimeoutError, Scope.DESTINATION, "ConnectionTimeout", "{} does not answer."),
+    (TimeoutError, Scope.ASSOCIATION, "Timeout", "{} has stopped taking what is sent."),
     (urllib3.exceptions.ReadTimeoutError, Scope.ASSOCIATION, "Timeout", "{} has not answered in time."),
 )
 

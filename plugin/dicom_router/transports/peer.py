@@ -14,11 +14,14 @@ from dicom_router.deliveries.outcome import ErrorClass, Scope, SendError, of_cur
 from dicom_router.destination import Destination
 from dicom_router.orthanc_rest import OrthancError, OrthancRest
 from dicom_router.transports.directory import Directory
-from dicom_router.transports.http_node import LONGEST_TOLD, HttpAnswer, HttpNode
+from dicom_router.transports.http_node import LONGEST_TOLD, HttpAnswer, HttpNode, NotReachedError
 from dicom_router.transports.http_transport import PROBE_TIMEOUT, UNEXPLAINED, Listed
 from dicom_router.transports.series_uids import SeriesUids
 
 STRAIGHT_TIMEOUT = 300.0  # seconds; Orthanc's own HttpTimeout ends it earlier
+STORED = frozenset({"Success", "AlreadyStored"})  # Orthanc, Enumerations.cpp: EnumerationToString(StoreStatus)
+FILTERED = "FilteredOut"
+NO_ORTHANC = SendError(ErrorClass.TRANSIENT, Scope.DESTINATION, "NoOrthanc", "No Orthanc answers at this URL.")
 
 
 class PeerService:
@@ -53,7 +56,7 @@ class PeerService:
 
     def send(self, node: HttpNode, file: bytes, timeout: float | None) -> SendError | None:
         answer = node.post("/instances", file, {"Content-Type": "application/dicom"}, timeout)
-        return None if answer.ok else of_http_status(answer.status, _told(answer))
+        return _read_store(answer) if answer.ok else of_http_status(answer.status, _told(answer))
 
     def forward(self, target: str, file: bytes) -> SendError | None:
         try:
@@ -68,7 +71,7 @@ class PeerService:
             return _of_destination(of_http_status(answer.status))
         told = answer.json()
         if not isinstance(told, dict) or "ApiVersion" not in told:
-            return SendError(ErrorClass.TRANSIENT, Scope.DESTINATION, "NoOrthanc", "No Orthanc answers at this URL.")
+            return NO_ORTHANC
         return None
 
     def greet_by_orthanc(self, target: str) -> None:
@@ -80,8 +83,11 @@ class PeerService:
         looked_up = node.post("/tools/lookup", series.series.encode(), {"Content-Type": "text/plain"})
         if not looked_up.ok:
             return looked_up
+        known = looked_up.json()
+        if not isinstance(known, list):  # a page in its place says nothing of what it has
+            raise NotReachedError(NO_ORTHANC, refused=False)
         found: set[str] = set()
-        for each in looked_up.json() or []:
+        for each in known:
             if each["Type"] == "Series":
                 listed = node.get(f"/series/{each['ID']}/instances")
                 if not listed.ok:
@@ -92,6 +98,19 @@ class PeerService:
 
 def _path(target: str) -> str:
     return f"/peers/{quote(target, safe='')}"
+
+
+def _read_store(answer: HttpAnswer) -> SendError | None:
+    """What `/instances` says to one instance with a success."""
+    told = answer.json()
+    status = told.get("Status") if isinstance(told, dict) else None
+    if not isinstance(status, str):
+        return NO_ORTHANC  # a login or a proxy answers in its place
+    if status in STORED:
+        return None
+    if status == FILTERED:
+        return SendError.refusal(FILTERED, "A filter of the peer has discarded the instance.")
+    return SendError.passing("NotStored", f"The peer has not stored the instance: {status[:LONGEST_TOLD]}.")
 
 
 def _told(answer: HttpAnswer) -> str:

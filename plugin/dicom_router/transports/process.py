@@ -8,6 +8,7 @@ follows from its end is made once, whatever happens in between.
 import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -260,6 +261,10 @@ class ProcessTransport:
             if same:
                 return ""
             self._rest.delete(f"/instances/{each.instance_id}")  # of an earlier run, from fewer instances
+        return self._store(destination, each, data, new, rerouted=rerouted)
+
+    def _store(self, destination: Destination, each: OutputFile, data: bytes, new: set[str], *, rerouted: bool) -> str:
+        run = destination.delivery
         try:
             stored = self._rest.post_bytes("/instances", data, STORE_SECONDS)
         except OrthancUnreachableError:
@@ -267,10 +272,17 @@ class ProcessTransport:
         except OrthancError as problem:
             self._runs.forget(run, [each.instance_id])
             return f"was not taken by Orthanc: {problem.details}"
+        new.discard(each.instance_id)
+        status = stored.get("Status", "Success")
+        if status != "Success":
+            self._runs.forget(run, [each.instance_id])
+            if status != "AlreadyStored":
+                return f"was not taken by Orthanc: {status}"
+            # It came from elsewhere since this began.
+            return self._take_one(destination, replace(each, instance_id=stored["ID"]), new, rerouted=rerouted)
         if stored["ID"] != each.instance_id:  # a PatientID in another character set than Orthanc reads
             self._runs.intend(run, destination.name, [stored["ID"]], rerouted=rerouted)
             self._runs.forget(run, [each.instance_id])
-        new.discard(each.instance_id)
         return ""
 
 
