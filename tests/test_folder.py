@@ -220,6 +220,37 @@ def test_a_place_that_cannot_be_written_blames_the_folder_only_when_nothing_else
     assert files.explain(str(tmp_path), NO_PLACE_LEFT).scope is Scope.DESTINATION
 
 
+def test_a_folder_that_hangs_does_not_hold_up_another(
+    files: FolderFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on, scandir = threading.Event(), threading.Event(), os.scandir
+    hanging, other = tmp_path / "hanging", tmp_path / "other"
+    hanging.mkdir()
+    other.mkdir()
+
+    def scan(path: str) -> Any:
+        if path == str(hanging):
+            begun.set()
+            go_on.wait()
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", scan)
+
+    def use_other() -> SendError | None:
+        write(files, other, "a")
+        return files.probe(str(other))
+
+    with ThreadPoolExecutor(2) as pool:
+        try:
+            waits = pool.submit(write, files, hanging, "a")
+            assert begun.wait(LIMIT)
+            assert pool.submit(use_other).result(LIMIT) is None
+            assert not waits.done()
+        finally:
+            go_on.set()
+    assert len(contents(tmp_path)) == 2
+
+
 # --- the transport ---------------------------------------------------------------------------------------------------
 
 

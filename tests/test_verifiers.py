@@ -52,7 +52,7 @@ def asked() -> Iterator[Asked]:
     made = Asked()
     yield made
     made.all_answer()
-    made.verifiers.join()
+    made.verifiers.join(LIMIT)
 
 
 def test_one_destination_takes_a_part_of_the_threads_and_others_begin_at_once(asked: Asked) -> None:
@@ -101,7 +101,7 @@ def test_at_the_stop_what_runs_is_waited_for_and_nothing_else_begins(asked: Aske
     asked.ask("A", 24)
     asked.begins(A=MOST_OF_ONE)
     threading.Timer(0.05, asked.all_answer).start()
-    asked.verifiers.join()
+    asked.verifiers.join(LIMIT)
     assert len(asked.ended) == len(asked.begun) <= 24
     begun = len(asked.begun)
     asked.ask("B")

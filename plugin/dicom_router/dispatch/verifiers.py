@@ -3,21 +3,20 @@
 
 import threading
 from collections import Counter, deque
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+from dicom_router.dispatch.pool import Pool, Work
 
 SHARED = 16  # under way at once
 MOST_OF_ONE = 8  # of these for one destination
 MOST_THREADS = 1000  # as many as there are destinations, and those that are shared; one is made when it is needed
-
-Work = Callable[[], None]
 
 
 class Verifiers:
     """Every destination has one thread whatever the others do; a free one goes to who has the fewest."""
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="router-verify")
+        self._pool = Pool(MOST_THREADS, "router-verify")
         self._lock = threading.Lock()
         self._waiting: dict[str, deque[Work]] = {}  # by destination, who has waited longest first
         self._running: Counter[str] = Counter()
@@ -31,14 +30,14 @@ class Verifiers:
             self._waiting.setdefault(destination, deque()).append(work)
             found = self._next()
             if found is not None:
-                self._pool.submit(self._run, *found)
+                self._pool.start(partial(self._run, *found))
 
-    def join(self) -> None:
-        """Wait for what runs; what has not begun never will."""
+    def join(self, seconds: float) -> None:
+        """Wait so long for what runs, then leave it behind; what has not begun never will."""
         with self._lock:
             self._closed = True
             self._waiting.clear()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool.join(seconds)
 
     def _run(self, destination: str, work: Work) -> None:
         found: tuple[str, Work] | None = (destination, work)

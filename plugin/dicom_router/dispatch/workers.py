@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from dicom_router.deliveries.outcome import SendError
+from dicom_router.dispatch.pool import Pool
 from dicom_router.dispatch.verifiers import Verifiers
 from dicom_router.store.database import LOST
 
@@ -16,6 +17,7 @@ from dicom_router.store.database import LOST
 ORTHANC_THREADS = 16  # wait for Orthanc, which answers at once
 ASKING_THREADS = 32  # wait for a destination to answer or to accept one instance
 
+LAST_SECONDS = 3.0  # at the stop, for what asks a destination: its connections are shut down, but a folder has none
 LONGEST_ROUND = 2.0  # seconds of messages, before leases are renewed again
 
 Message = Callable[[], None]
@@ -28,7 +30,7 @@ class Workers:
         self.stopping = threading.Event()
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._orthanc = ThreadPoolExecutor(ORTHANC_THREADS, thread_name_prefix="router-pool")
-        self._asking = ThreadPoolExecutor(ASKING_THREADS, thread_name_prefix="router-ask")
+        self._asking = Pool(ASKING_THREADS, "router-ask")
         self._verifiers = Verifiers()
 
     def post(self, message: Message) -> None:
@@ -57,24 +59,22 @@ class Workers:
 
     def start(self, work: Callable[[], object], then: Callable[..., None]) -> None:
         """Run `work`, which asks Orthanc, then `then` with its result on the dispatcher's thread."""
-        self._start(self._orthanc, work, then)
+        self._orthanc.submit(self._run_of(work, then))
 
     def start_asking(self, work: Callable[[], object], then: Callable[..., None]) -> None:
         """As `start`, for what asks a destination."""
-        self._start(self._asking, work, then)
+        self._asking.start(self._run_of(work, then))
 
     def start_verifying(self, destination: str, work: Callable[[], object], then: Callable[..., None]) -> None:
         """As `start`, for what may take a minute of a destination's; it keeps no other destination waiting."""
         self._verifiers.start(destination, self._run_of(work, then))
 
     def join(self) -> None:
-        """Wait for the threads; what has not begun never will."""
-        for pool in (self._orthanc, self._asking):
-            pool.shutdown(wait=True, cancel_futures=True)
-        self._verifiers.join()
-
-    def _start(self, pool: ThreadPoolExecutor, work: Callable[[], object], then: Callable[..., None]) -> None:
-        pool.submit(self._run_of(work, then))
+        """Wait for the threads, without those that a destination does not let go; what has not begun never will."""
+        deadline = time.monotonic() + LAST_SECONDS
+        self._orthanc.shutdown(wait=True, cancel_futures=True)
+        for asking in (self._asking, self._verifiers):
+            asking.join(max(0.0, deadline - time.monotonic()))
 
     def _run_of(self, work: Callable[[], object], then: Callable[..., None]) -> Callable[[], None]:
         def run() -> None:

@@ -61,7 +61,8 @@ class FolderFiles:
 
     def __init__(self, owner: str) -> None:
         self._prefix = f"{TEMPORARY}{mark_of(owner)}-"
-        self._naming = threading.Lock()  # between the choice of a name and the renaming
+        self._lock = threading.Lock()
+        self._naming: dict[str, threading.Lock] = {}  # by root: one that hangs holds up no other
         self._tidied: set[str] = set()
 
     def write(self, root: str, place: Place, stamp: Stamp, fill: Fill) -> None:
@@ -75,7 +76,7 @@ class FolderFiles:
             os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
             fill(temporary)
             _sync(temporary)
-            with self._naming:
+            with self._naming_in(root):  # between the choice of a name and the renaming
                 folder = _make_folders(root, place.folders)
                 os.replace(temporary, _free_name(folder, place, stamp))
             _sync(folder)
@@ -118,7 +119,7 @@ class FolderFiles:
 
     def _tidy(self, root: str) -> None:
         """Once in a life: remove what an earlier one was killed over."""
-        with self._naming:
+        with self._naming_in(root):
             if root in self._tidied:
                 return
             with os.scandir(root) as entries:
@@ -126,6 +127,11 @@ class FolderFiles:
             for path in left:
                 Path(path).unlink(missing_ok=True)
             self._tidied.add(root)
+
+    def _naming_in(self, root: str) -> threading.Lock:
+        real = os.path.realpath(root)  # of a folder that hangs, this may take for ever
+        with self._lock:
+            return self._naming.setdefault(real, threading.Lock())
 
 
 def _names(folder: Path, place: Place, stamp: Stamp) -> Iterator[Path]:
