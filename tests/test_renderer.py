@@ -156,6 +156,12 @@ def test_a_lossy_copy_has_a_uid_of_its_own_always_the_same() -> None:
         ({"/instances/study-1/anonymize": OrthancError(400, 3, "Unknown version of DICOM")}, "CannotAlter", True),
         ({"/instances/study-1/file": OrthancError(404, 17, "gone")}, "NotFound", False),
         ({"/instances/study-1/file": OrthancUnreachableError("no answer")}, "OrthancUnreachable", False),
+        ({"/instances/study-1/file": OrthancError(500, 13, "Inexistent file")}, "OrthancError", False),
+        ({"/instances/study-1/file": OrthancError(400, 15, "Bad file format")}, "OrthancError", False),
+        ({"/instances/study-1/anonymize": OrthancError(500, 4, "out of memory")}, "OrthancError", False),
+        ({"/instances/study-1/anonymize": OrthancError(500, -1, "Internal error")}, "OrthancError", False),
+        ({"/instances/study-1/anonymize": OrthancError(500, 27, "Unknown DICOM tag")}, "CannotAlter", True),
+        ({"/instances/study-1/anonymize": OrthancError(500, 2, "Not implemented yet")}, "CannotAlter", True),
     ],
 )
 def test_why_a_copy_cannot_be_made(failures: dict[str, OrthancError], code: str, *, permanent: bool) -> None:
@@ -185,6 +191,27 @@ def test_a_damaged_file_is_refused_without_telling_its_values() -> None:
     error = refused(Damaged())
     assert (error.code, error.permanent) == ("CannotAlter", True)
     assert "Featherstone" not in error.message
+
+
+@pytest.mark.parametrize("lack", [MemoryError(), OSError(24, "Too many open files")])
+def test_what_this_machine_lacks_for_a_moment_is_no_refusal(lack: Exception) -> None:
+    class Lacking(Orthanc):
+        def ask_bytes(self, path: str, body: Any, timeout: float = 60.0) -> bytes:
+            raise lack
+
+    error = refused(Lacking())
+    assert (error.code, error.permanent) == ("InternalError", False)
+
+
+def test_a_database_that_does_not_tell_the_key_is_no_refusal() -> None:
+    class AwayError(Exception):
+        """What a database raises."""
+
+    def key() -> bytes:
+        raise AwayError
+
+    with pytest.raises(AwayError):  # a passing error for those who send
+        Renderer(Orthanc(), key).render(instance(1), ANONYMOUS)
 
 
 # --- the key ---------------------------------------------------------------------------------------------------------
