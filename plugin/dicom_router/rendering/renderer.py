@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """An instance in, the bytes of its altered copy out. Nothing is stored in Orthanc, so nothing needs to be deleted."""
 
+import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +19,10 @@ from dicom_router.tags import by_number
 from dicom_router.transfer_syntaxes import SYNTAXES
 
 SECONDS = 300.0  # for Orthanc to alter one instance; to compress a long cine takes its time
+# While a copy is made, Orthanc holds its file four times, then the router five times (measured with 190 MB), in one
+# process: with several large ones, or one of some gigabytes, the system ends it, and again after each restart.
+LARGE = 64 * 1024 * 1024  # bytes
+LARGEST = 1024 * 1024 * 1024  # bytes; 5 GB of memory and more
 PATIENT_ID, SOP_INSTANCE_UID = "0010,0020", "0008,0018"
 # Orthanc, Enumerations.h, of what it answers 500 to although the next time will be no better: NotImplemented,
 # ParameterOutOfRange, BadParameterType, BadRequest, BadFileFormat, InexistentTag, IncompatibleImageFormat,
@@ -34,6 +39,7 @@ class Renderer:
     def __init__(self, rest: OrthancRest, key: Callable[[], bytes]) -> None:
         self._rest = rest
         self._key = key
+        self._large = threading.Lock()
         self._transcodes_files = True  # `/instances/{id}/file?transcode=` came with Orthanc 1.12.2
 
     def pseudonyms(self, alteration: Alteration) -> Pseudonyms:
@@ -41,7 +47,13 @@ class Renderer:
         return Pseudonyms(self._key(), alteration)
 
     def render(self, instance: Instance, alteration: Alteration) -> bytes | SendError:
-        """The copy as a DICOM file."""
+        """The copy as a DICOM file. Large ones are made one at a time."""
+        if instance.size > LARGEST:
+            return _too_large(instance.size)
+        with self._large if instance.size > LARGE else nullcontext():
+            return self._rendered(instance, alteration)
+
+    def _rendered(self, instance: Instance, alteration: Alteration) -> bytes | SendError:
         try:
             original = self._rest.get_bytes(f"/instances/{instance.id}/file", SECONDS)
         except OrthancError as problem:  # which says nothing of what the rule wants
@@ -107,6 +119,14 @@ class Renderer:
         # To keep the UID is the same, but for a warning in the log for each instance.
         body = {"Transcode": transfer_syntax, "Replace": {SOP_INSTANCE_UID: uid}, "Force": True}
         return self._rest.ask_bytes(f"/instances/{instance.id}/modify", body, SECONDS)
+
+
+def _too_large(size: int) -> SendError:
+    text = (
+        f"The instance has {size / 1024**3:.1f} GB; altered copies are made of up to {LARGEST / 1024**3:.0f} GB only. "
+        "Send it as it is, by a rule without Modify, Anonymize and Transcode, or make the copy outside of Orthanc."
+    )
+    return SendError.refusal("TooLargeToAlter", text)
 
 
 def _refuses(problem: OrthancError) -> bool:
