@@ -4,6 +4,8 @@
 from dataclasses import replace
 from typing import Any, cast
 
+import pytest
+
 from builders import destination, instance
 from dicom_router.alteration import Alteration
 from dicom_router.deliveries.outcome import ErrorClass
@@ -11,7 +13,7 @@ from dicom_router.destination import Destination
 from dicom_router.orthanc_rest import ASK_AGAIN, OrthancRest
 from dicom_router.store.queue import LEASE_SECONDS
 from dicom_router.transports.followed_jobs import FollowedJobs
-from dicom_router.transports.modality import ModalityTransport
+from dicom_router.transports.modality import ModalityTransport, read_job
 from dicom_router.transports.own_jobs import OwnJobs
 from dicom_router.transports.transport import JobReport, JobState
 from fakes.orthanc import unreachable
@@ -20,13 +22,20 @@ PLAIN = destination("A", target="A")
 TITLED = replace(PLAIN, local_aet="OTHERME", move_originator="MOVER", timeout=1.2)
 TERMS = {"LocalAet": "OTHERME", "Timeout": 2}
 FAILED = {"State": "Failure", "Progress": 0, "ErrorCode": 9}
+CANCELED = {"State": "Failure", "ErrorCode": 37}
 
 
 class Rest:
     """Orthanc, as far as a modality goes; jobs end as `job` says."""
 
     def __init__(self, **job: object) -> None:
-        self.job = {"State": "Success", "Progress": 100, "Content": {"InstancesCount": 1}, **job}
+        self.job = {
+            "Type": "DicomModalityStore",
+            "State": "Success",
+            "Progress": 100,
+            "Content": {"InstancesCount": 1},
+            **job,
+        }
         self.posted: dict[str, Any] = {}
         self.asked_for = 0.0  # seconds that the last question about a job may take
         self.answers = True
@@ -117,3 +126,21 @@ def test_a_job_is_not_asked_about_for_so_long_that_another_orthanc_takes_it_over
     rest.answers = False
     assert transport(rest).report("7", 1) == JobReport(JobState.RUNNING, 0)
     assert rest.asked_for < LEASE_SECONDS / 5
+
+
+# --- a job that was left behind --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "progress", "accepted"),
+    [
+        ("DicomModalityStore", 100, 60, 60),
+        ("OrthancPeerStore", 25, 60, 15),  # the first of several jobs for a chunk of 100
+        ("OrthancPeerStore", 25, 100, 25),
+        ("DicomWebStowClient", "25", 60, 0),  # of the request's bytes
+        ("DicomWebStowClient", "100", 100, 0),
+    ],
+)
+def test_only_what_a_job_has_surely_sent_is_believed(kind: str, count: int | str, progress: int, accepted: int) -> None:
+    job = {"Type": kind, "Progress": progress, "Content": {"InstancesCount": count}, **CANCELED}
+    assert read_job(job, 100).accepted == accepted

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """What Orthanc is asked for a copy, and what goes to the destination."""
 
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from typing import Any
 
@@ -15,7 +17,7 @@ from dicom_router.deliveries.instance import Instance
 from dicom_router.deliveries.outcome import SendError
 from dicom_router.destination import Destination, Kind
 from dicom_router.orthanc_rest import OrthancError, OrthancUnreachableError
-from dicom_router.rendering.renderer import Renderer, request
+from dicom_router.rendering.renderer import LARGE, LARGEST, Renderer, request
 from dicom_router.rendering.uids import Kind as UidKind
 from dicom_router.store.database import session
 from dicom_router.store.schema import Meta
@@ -29,6 +31,7 @@ from test_own_jobs import Ended
 from test_rendering import INSTANCE, KEY, LOSSY, altered, file_of, original
 
 JPEG_LS = Alteration(transcode=JPEGLSLossless)
+LIMIT = 10.0  # seconds
 ANONYMOUS = Alteration(Method.ANONYMIZE, {"Keep": ["StudyDescription"]})
 
 
@@ -156,6 +159,12 @@ def test_a_lossy_copy_has_a_uid_of_its_own_always_the_same() -> None:
         ({"/instances/study-1/anonymize": OrthancError(400, 3, "Unknown version of DICOM")}, "CannotAlter", True),
         ({"/instances/study-1/file": OrthancError(404, 17, "gone")}, "NotFound", False),
         ({"/instances/study-1/file": OrthancUnreachableError("no answer")}, "OrthancUnreachable", False),
+        ({"/instances/study-1/file": OrthancError(500, 13, "Inexistent file")}, "OrthancError", False),
+        ({"/instances/study-1/file": OrthancError(400, 15, "Bad file format")}, "OrthancError", False),
+        ({"/instances/study-1/anonymize": OrthancError(500, 4, "out of memory")}, "OrthancError", False),
+        ({"/instances/study-1/anonymize": OrthancError(500, -1, "Internal error")}, "OrthancError", False),
+        ({"/instances/study-1/anonymize": OrthancError(500, 27, "Unknown DICOM tag")}, "CannotAlter", True),
+        ({"/instances/study-1/anonymize": OrthancError(500, 2, "Not implemented yet")}, "CannotAlter", True),
     ],
 )
 def test_why_a_copy_cannot_be_made(failures: dict[str, OrthancError], code: str, *, permanent: bool) -> None:
@@ -185,6 +194,67 @@ def test_a_damaged_file_is_refused_without_telling_its_values() -> None:
     error = refused(Damaged())
     assert (error.code, error.permanent) == ("CannotAlter", True)
     assert "Featherstone" not in error.message
+
+
+@pytest.mark.parametrize("lack", [MemoryError(), OSError(24, "Too many open files")])
+def test_what_this_machine_lacks_for_a_moment_is_no_refusal(lack: Exception) -> None:
+    class Lacking(Orthanc):
+        def ask_bytes(self, path: str, body: Any, timeout: float = 60.0) -> bytes:
+            raise lack
+
+    error = refused(Lacking())
+    assert (error.code, error.permanent) == ("InternalError", False)
+
+
+def test_a_database_that_does_not_tell_the_key_is_no_refusal() -> None:
+    class AwayError(Exception):
+        """What a database raises."""
+
+    def key() -> bytes:
+        raise AwayError
+
+    with pytest.raises(AwayError):  # a passing error for those who send
+        Renderer(Orthanc(), key).render(instance(1), ANONYMOUS)
+
+
+def test_an_instance_that_would_take_all_memory_is_refused_unread_and_told_what_to_do() -> None:
+    orthanc = Orthanc()
+    size = LARGEST + 1
+    error = Renderer(orthanc, lambda: KEY).render(instance(1, size=size), ANONYMOUS)
+    assert isinstance(error, SendError)
+    assert (error.code, error.permanent) == ("TooLargeToAlter", True)
+    assert "has 1.0 GB" in error.message
+    assert "without Modify, Anonymize and Transcode" in error.message
+    assert orthanc.calls == []
+
+
+@pytest.mark.parametrize(("size", "at_once"), [(LARGE, 2), (LARGE + 1, 1)])
+def test_large_copies_are_made_one_at_a_time(size: int, at_once: int) -> None:
+    class Counting(Orthanc):
+        """Keeps whoever asks for a file until `at_once` do, and for a moment longer."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.together = threading.Barrier(at_once)
+            self.inside = self.most = 0
+            self.lock = threading.Lock()
+
+        def get_bytes(self, path: str, timeout: float = 60.0) -> bytes:
+            with self.lock:
+                self.inside += 1
+                self.most = max(self.most, self.inside)
+            self.together.wait(LIMIT)
+            file = super().get_bytes(path)
+            with self.lock:
+                self.inside -= 1
+            return file
+
+    orthanc = Counting()
+    renderer = Renderer(orthanc, lambda: KEY)
+    with ThreadPoolExecutor(2) as pool:
+        made = list(pool.map(lambda number: renderer.render(instance(number, size=size), ANONYMOUS), (1, 2)))
+    assert all(isinstance(each, bytes) for each in made)
+    assert orthanc.most == at_once
 
 
 # --- the key ---------------------------------------------------------------------------------------------------------

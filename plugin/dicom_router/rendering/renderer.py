@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """An instance in, the bytes of its altered copy out. Nothing is stored in Orthanc, so nothing needs to be deleted."""
 
+import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -18,16 +19,27 @@ from dicom_router.tags import by_number
 from dicom_router.transfer_syntaxes import SYNTAXES
 
 SECONDS = 300.0  # for Orthanc to alter one instance; to compress a long cine takes its time
+# While a copy is made, Orthanc holds its file four times, then the router five times (measured with 190 MB), in one
+# process: with several large ones, or one of some gigabytes, the system ends it, and again after each restart.
+LARGE = 64 * 1024 * 1024  # bytes
+LARGEST = 1024 * 1024 * 1024  # bytes; 5 GB of memory and more
 PATIENT_ID, SOP_INSTANCE_UID = "0010,0020", "0008,0018"
+# Orthanc, Enumerations.h, of what it answers 500 to although the next time will be no better: NotImplemented,
+# ParameterOutOfRange, BadParameterType, BadRequest, BadFileFormat, InexistentTag, IncompatibleImageFormat,
+# IncompatibleImageSize, UnknownDicomTag, BadJson. What it cannot transcode has no code of its own.
+REFUSALS = frozenset({2, 3, 5, 8, 15, 21, 23, 24, 27, 28})
+CANNOT_TRANSCODE = "Cannot transcode"
+FIRST_SERVER_ERROR = 500  # HTTP status
 PASSED_ON = ("RemovePrivateTags", "KeepPrivateTags", "DicomVersion", "PrivateCreator")
 
 
 class Renderer:
-    """`key` is the secret of the pseudonyms; it is asked for when a copy needs it. Thread-safe; its calls block."""
+    """`key` is the secret of the pseudonyms; it is asked for when there are copies. Thread-safe; its calls block."""
 
     def __init__(self, rest: OrthancRest, key: Callable[[], bytes]) -> None:
         self._rest = rest
         self._key = key
+        self._large = threading.Lock()
         self._transcodes_files = True  # `/instances/{id}/file?transcode=` came with Orthanc 1.12.2
 
     def pseudonyms(self, alteration: Alteration) -> Pseudonyms:
@@ -35,19 +47,27 @@ class Renderer:
         return Pseudonyms(self._key(), alteration)
 
     def render(self, instance: Instance, alteration: Alteration) -> bytes | SendError:
-        """The copy as a DICOM file."""
+        """The copy as a DICOM file. Large ones are made one at a time."""
+        if instance.size > LARGEST:
+            return _too_large(instance.size)
+        with self._large if instance.size > LARGE else nullcontext():
+            return self._rendered(instance, alteration)
+
+    def _rendered(self, instance: Instance, alteration: Alteration) -> bytes | SendError:
         try:
             original = self._rest.get_bytes(f"/instances/{instance.id}/file", SECONDS)
-            return self._altered(instance, original, alteration)
-        except OrthancUnreachableError as problem:
-            return SendError.passing("OrthancUnreachable", str(problem))
+        except OrthancError as problem:  # which says nothing of what the rule wants
+            return _passing(problem)
+        named = self.pseudonyms(alteration)  # what the database raises here is no refusal either
+        try:
+            return self._altered(instance, original, alteration, named)
         except OrthancError as problem:
-            if problem.not_found:
-                return SendError.passing("NotFound", problem.details)
-            return SendError.refusal("CannotAlter", f"Orthanc cannot alter the instance as the rule says: {problem}")
+            return _refusal(problem) if _refuses(problem) else _passing(problem)
         except StillIdentifyingError:
             text = "The instance is not sent: one of its own UIDs would be left in the anonymised copy."
             return SendError.refusal("NotAnonymous", text)
+        except (MemoryError, OSError) as problem:
+            return SendError.passing("InternalError", type(problem).__name__)
         except Exception as problem:  # noqa: BLE001 - whatever a damaged file does; its values must not be told
             text = f"The copy of the instance could not be made ({type(problem).__name__})."
             return SendError.refusal("CannotAlter", text)
@@ -72,7 +92,7 @@ class Renderer:
             for instance in instances
         ]
 
-    def _altered(self, instance: Instance, original: bytes, alteration: Alteration) -> bytes:
+    def _altered(self, instance: Instance, original: bytes, alteration: Alteration, named: Pseudonyms) -> bytes:
         head = head_of(original)
         wanted = alteration.transcode
         if wanted and (head.transfer_syntax == wanted or (SYNTAXES[wanted].encapsulated and not head.has_pixels)):
@@ -80,13 +100,13 @@ class Renderer:
         if alteration.method is not None:
             body = request(alteration, wanted)
             altered = self._rest.ask_bytes(f"/instances/{instance.id}/{alteration.method}", body, SECONDS)
-            return disguised(altered, original, self.pseudonyms(alteration))
+            return disguised(altered, original, named)
         if not wanted:
             return original
         transcoded = self._transcoded(instance, head.sop_instance_uid, wanted)
         if not alteration.lossy:
             return transcoded
-        uid = self.pseudonyms(alteration).uid(head.sop_instance_uid, Kind.INSTANCE)
+        uid = named.uid(head.sop_instance_uid, Kind.INSTANCE)
         return compressed(transcoded, len(original), uid, alteration)
 
     def _transcoded(self, instance: Instance, uid: str, transfer_syntax: str) -> bytes:
@@ -99,6 +119,35 @@ class Renderer:
         # To keep the UID is the same, but for a warning in the log for each instance.
         body = {"Transcode": transfer_syntax, "Replace": {SOP_INSTANCE_UID: uid}, "Force": True}
         return self._rest.ask_bytes(f"/instances/{instance.id}/modify", body, SECONDS)
+
+
+def _too_large(size: int) -> SendError:
+    text = (
+        f"The instance has {size / 1024**3:.1f} GB; altered copies are made of up to {LARGEST / 1024**3:.0f} GB only. "
+        "Send it as it is, by a rule without Modify, Anonymize and Transcode, or make the copy outside of Orthanc."
+    )
+    return SendError.refusal("TooLargeToAlter", text)
+
+
+def _refuses(problem: OrthancError) -> bool:
+    """Whether Orthanc will say the same of this instance and this rule the next time."""
+    if isinstance(problem, OrthancUnreachableError) or problem.not_found:
+        return False
+    if problem.status < FIRST_SERVER_ERROR or problem.code in REFUSALS:
+        return True
+    return problem.details.startswith(CANNOT_TRANSCODE)
+
+
+def _refusal(problem: OrthancError) -> SendError:
+    return SendError.refusal("CannotAlter", f"Orthanc cannot alter the instance as the rule says: {problem}")
+
+
+def _passing(problem: OrthancError) -> SendError:
+    if isinstance(problem, OrthancUnreachableError):
+        return SendError.passing("OrthancUnreachable", str(problem))
+    if problem.not_found:
+        return SendError.passing("NotFound", problem.details)
+    return SendError.passing("OrthancError", str(problem))
 
 
 def request(alteration: Alteration, transcode: str) -> dict[str, Any]:

@@ -40,6 +40,7 @@ COMMITMENT_POLL_SECONDS = 0.2
 
 # SetOfCommandsJob.cpp: progress is the position among the commands; exact for up to 100 of them.
 CHUNK_LIMIT = 100
+ONE_BY_ONE = frozenset({"DicomModalityStore", "OrthancPeerStore"})  # the progress of others is that of bytes, say
 
 
 class ModalityTransport:
@@ -198,14 +199,22 @@ class ModalityTransport:
 
 
 def read_job(job: dict[str, Any], count: int) -> JobReport:
-    """What `/jobs/{id}` of a job with `count` instances says."""
-    done = round(job["Progress"] * count / 100)
+    """What `/jobs/{id}` says of a job with the first of these `count` instances, or all of them."""
+    done = _done(job, count)
     state = job["State"]
     if state == "Success":
         return _success(job, count)
     if state == PAUSED:
         return JobReport(JobState.FAILURE, done, SendError.passing("JobPaused", "Orthanc's job was paused."))
     return _failure(job, done) if state == "Failure" else JobReport(JobState.RUNNING, done)
+
+
+def _done(job: dict[str, Any], count: int) -> int:
+    """How many have certainly arrived. After a crash, a peer's job may be found that had a part of them only."""
+    if job.get("Type") not in ONE_BY_ONE:
+        return 0
+    of = int((job.get("Content") or {}).get("InstancesCount", 0))
+    return round(float(job["Progress"]) * min(count, of) / 100)
 
 
 def _success(job: dict[str, Any], count: int) -> JobReport:
