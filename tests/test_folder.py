@@ -297,9 +297,9 @@ class Rest:
         return buffer.getvalue()
 
 
-def png() -> bytes:
+def png(size: int = 1) -> bytes:
     buffer = io.BytesIO()
-    Image.new("L", (1, 1)).save(buffer, "PNG")
+    Image.new("L", (size, size)).save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -515,6 +515,47 @@ def test_what_a_file_of_all_does_not_hold_is_not_found_there(at: World, kind: Fo
     at.send(destination, instances[1:])
     missing = instances[0].sop_instance_uid
     assert at.transport.find(destination, instances, never) == {each.sop_instance_uid for each in instances} - {missing}
+
+
+def test_the_pages_of_a_pdf_are_in_order_and_written_in_one_pass(at: World, tmp_path: Path) -> None:
+    """An appended page reads all that are there."""
+    at.rest.rendered = iter([png(size) for size in range(1, 101)])
+    at.send(replace(at.export, format=Format.PDF, unit="Study study"), at.instances(100))
+    (name,) = at_files(tmp_path)
+    written = (tmp_path / name).read_bytes()
+    assert written.count(b"%%EOF") == 1
+    with PdfParser(str(tmp_path / name)) as parser:
+        pages = [parser.read_indirect(page) for page in parser.pages]
+        pictures = [parser.read_indirect(page[b"Resources"][b"XObject"][b"image"]).buf for page in pages]
+    sizes = [tuple(Image.open(io.BytesIO(picture)).size) for picture in pictures]
+    assert sizes == [(size, size) for size in range(1, 101)]
+    assert [page[b"MediaBox"][2] for page in pages] == pytest.approx([size * 0.75 for size in range(1, 101)])
+
+
+@pytest.mark.parametrize("of_all", [True, False])
+def test_a_pdf_of_many_pages_ends_at_the_page_at_which_it_is_stopped(at: World, tmp_path: Path, of_all: bool) -> None:
+    destination = replace(at.export, format=Format.PDF, unit="Study study")
+    instances = at.instances(50 if of_all else 1, **({} if of_all else {"0028,0008": "50"}))
+    begun, go_on, rendered = threading.Event(), threading.Event(), list[bytes]()
+
+    def render() -> Iterator[bytes]:
+        while True:
+            rendered.append(png())
+            if len(rendered) == 3:
+                begun.set()
+                assert go_on.wait(LIMIT)
+            yield rendered[-1]
+
+    at.rest.rendered = render()
+    job_id = at.transport.submit(destination, instances)
+    assert begun.wait(LIMIT)
+    at.transport.cancel(job_id)
+    go_on.set()
+    at.ended.get(timeout=LIMIT)
+    report = at.transport.report(job_id, len(instances))
+    assert report.error is not None
+    assert (report.accepted, report.error.code, len(rendered)) == (0, "JobCanceled", 3)
+    assert at_files(tmp_path) == []
 
 
 @pytest.mark.parametrize("cut_to", [0, 200, -10])

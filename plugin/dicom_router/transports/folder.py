@@ -4,6 +4,7 @@
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -112,13 +113,16 @@ class FolderTransport:
 
     # Errors
 
-    def _try_whole(self, destination: Destination, instances: Sequence[Instance], _stop: Event) -> SendError | None:
-        write = self._write_pdf if destination.format is Format.PDF else self._write_archive
-        return self._guarded(destination, lambda: write(destination, instances))
+    def _try_whole(self, destination: Destination, instances: Sequence[Instance], stop: Event) -> SendError | None:
+        if destination.format is Format.PDF:
+            return self._guarded(destination, lambda: self._write_pdf(destination, instances, stop))
+        return self._guarded(destination, lambda: self._write_archive(destination, instances))
 
     def _guarded(self, destination: Destination, write: Callable[[], SendError | None]) -> SendError | None:
         try:
             return write()
+        except _StoppedError:
+            return SendError.passing("JobCanceled", "The sending was ended.")
         except LeavesFolderError:
             text = f"A symbolic link below {destination.target} leads out of it; nothing is written through it."
             return SendError.refusal("LeavesFolder", text)
@@ -169,16 +173,16 @@ class FolderTransport:
             return SendError.passing("ArchiveIncomplete", f"{problem} Its log may say why.")
         return None
 
-    def _write_pdf(self, destination: Destination, instances: Sequence[Instance]) -> SendError | None:
-        tags = {instance.id: self._tags(instance) for instance in instances}
-        place = _place(destination, tags[instances[0].id], _unit_keyword(destination))
-        documents = [each for each in instances if _is_document(tags[each.id])]
+    def _write_pdf(self, destination: Destination, instances: Sequence[Instance], stop: Event) -> SendError | None:
+        place = _place(destination, self._tags(instances[0]), _unit_keyword(destination))
+        shapes = {instance.id: self._shape(instance, stop) for instance in instances}
+        documents = [each for each in instances if shapes[each.id].is_document]
         for document in documents:
             self._write_document(destination, place, document)
-        others = [each for each in instances if not _is_document(tags[each.id])]
+        others = [each for each in instances if not shapes[each.id].is_document]
         if not others:
             return None
-        pages = _Pages(self._rest, others, tags)
+        pages = _Pages(self._rest, others, shapes, stop)
         stamp = _unit_stamp(destination, instances, others, pictures.pdf_stamp)
 
         def fill(path: Path) -> None:
@@ -192,6 +196,12 @@ class FolderTransport:
             text = "Orthanc can render none of its instances, and none of them holds a PDF."
             return SendError.refusal("NotRenderable", text)
         return None
+
+    def _shape(self, instance: Instance, stop: Event) -> "_Shape":
+        if stop.is_set():
+            raise _StoppedError
+        tags = self._tags(instance)
+        return _Shape(str(tags.get(SOP_CLASS_UID, "")), _frames(tags))
 
     def _write_document(self, destination: Destination, place: Place, document: Instance) -> None:
         """A PDF that came in DICOM, as it is."""
@@ -241,28 +251,49 @@ class _ArchiveIncompleteError(Exception):
     """Orthanc leaves out what it cannot read, and breaks off, without a word."""
 
 
+class _StoppedError(Exception):
+    """The job is to end."""
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """What of an instance's tags decides about its pages."""
+
+    sop_class: str
+    frames: int
+
+    @property
+    def is_document(self) -> bool:
+        return self.sop_class == EncapsulatedPDFStorage
+
+
 class _Pages:
     """The pages of a PDF, each made when it is asked for."""
 
-    def __init__(self, rest: OrthancRest, instances: Sequence[Instance], tags: dict[str, Tags]) -> None:
+    def __init__(
+        self, rest: OrthancRest, instances: Sequence[Instance], shapes: dict[str, _Shape], stop: Event
+    ) -> None:
         self.shown = 0  # how many of them show something
         self._rest = rest
         self._instances = instances
-        self._tags = tags
+        self._shapes = shapes
+        self._stop = stop
 
     def __iter__(self) -> Iterator[bytes | str]:
         for instance in self._instances:
-            tags = self._tags[instance.id]
-            for number in range(_frames(tags)):
+            shape = self._shapes[instance.id]
+            for number in range(shape.frames):
                 page = self._page(instance, number)
                 if page is None:
-                    name = UID(str(tags.get(SOP_CLASS_UID, ""))).name
+                    name = UID(shape.sop_class).name
                     yield f"This cannot be shown as a picture: {name}, {instance.sop_instance_uid}"
                     break
                 self.shown += 1
                 yield page
 
     def _page(self, instance: Instance, number: int) -> bytes | None:
+        if self._stop.is_set():
+            raise _StoppedError
         try:
             return self._rest.get_bytes(f"/instances/{instance.id}/frames/{number}/rendered")
         except OrthancError as problem:

@@ -4,16 +4,16 @@
 import io
 import textwrap
 from collections.abc import Iterable
-from itertools import islice
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PdfParser import PdfParser, decode_text
 from PIL.PngImagePlugin import PngInfo
 
+from dicom_router.transports.pdf import PdfFile
+
 JPEG_QUALITY = 90
 RESOLUTION = 96.0  # pixels in an inch of a page
-PAGES_AT_ONCE = 32  # that are held in memory
 TEXT_PAGE = (794, 1123)  # A4 at RESOLUTION
 PNG_KEY = "SOPInstanceUID"
 
@@ -54,21 +54,14 @@ def jpeg_stamp(path: Path) -> str | None:
 def write_pages(pages: Iterable[bytes | str], stamp: str, path: Path) -> None:
     """A PDF: each page one of Orthanc's PNGs, or a text where there is nothing to show. Raises OSError."""
     subject, _, keywords = stamp.partition("\n")
-    rest, begun = iter(pages), False
-    while batch := list(islice(rest, PAGES_AT_ONCE)):
-        images = [_text_page(page) if isinstance(page, str) else _plain(Image.open(io.BytesIO(page))) for page in batch]
-        images[0].save(
-            path,
-            "PDF",
-            save_all=True,
-            append=begun,
-            append_images=images[1:],
-            resolution=RESOLUTION,
-            quality=JPEG_QUALITY,
-            subject=subject,
-            keywords=keywords,
-        )
-        begun = True
+    with path.open("wb") as file:
+        pdf = PdfFile(file, RESOLUTION)
+        for page in pages:
+            image = _text_page(page) if isinstance(page, str) else _plain(Image.open(io.BytesIO(page)))
+            jpeg = io.BytesIO()
+            image.save(jpeg, "JPEG", quality=JPEG_QUALITY)
+            pdf.add_page(jpeg.getvalue(), image.mode, image.size)
+        pdf.end({"Subject": subject, "Keywords": keywords})
 
 
 def pdf_stamp(path: Path) -> str | None:
@@ -76,9 +69,10 @@ def pdf_stamp(path: Path) -> str | None:
     try:
         with PdfParser(str(path)) as parser:
             told = [parser.info.get(key) for key in (b"Subject", b"Keywords")] if parser.info else []
+            texts = [each if isinstance(each, str) else decode_text(bytes(each)) for each in told if each]
     except Exception:  # noqa: BLE001 - whatever is wrong with a file that somebody else put there
         return None
-    return "\n".join(decode_text(each) if isinstance(each, bytes) else each for each in told if each) or None
+    return "\n".join(texts) or None
 
 
 def _plain(image: Image.Image) -> Image.Image:
