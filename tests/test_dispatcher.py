@@ -14,11 +14,12 @@ from builders import BROKEN, BUSY, NOT_UNDERSTOOD, STRANGER, destination, enqueu
 from conftest import OpenStore
 from dicom_router.deliveries.alternates import Alternates
 from dicom_router.deliveries.delivery import Delivery, Priority, Reason, Status
+from dicom_router.deliveries.instance import Instance
 from dicom_router.deliveries.outcome import SendError
 from dicom_router.deliveries.retry import RetryPolicy
 from dicom_router.destination import Destination, Kind, Verify
+from dicom_router.dispatch import closing, under_way, verification, workers
 from dicom_router.dispatch import dispatcher as dispatcher_module
-from dicom_router.dispatch import under_way, verification, workers
 from dicom_router.dispatch.breaker import FAILURES_TO_HOLD, PROVEN_FOR
 from dicom_router.dispatch.dispatcher import Dispatcher
 from dicom_router.dispatch.giving_up import LONGEST_AWAY, LOOK_SECONDS
@@ -969,6 +970,34 @@ def test_a_counted_delivery_is_completed_only_with_what_the_destination_lists(wo
     delivery = world.send("s")
     world.becomes(delivery, Status.COMPLETED)
     assert found(world.store, delivery).verified == Verify.COUNTED
+
+
+@pytest.mark.parametrize("told", ["gone", "unknown", "while asked"])
+def test_what_is_deleted_while_it_is_verified_has_arrived_and_is_not_called_verified(world: World, told: str) -> None:
+    world.destinations["A"] = destination("A", retry=QUICK, verify=Verify.COUNTED)
+    world.study("s")
+    asked, listed = world.transport.find, closing.accepted_instances
+
+    def deleted(*question: Any) -> set[str] | SendError:
+        world.orthanc.delete_study("s")
+        return BUSY if told == "while asked" else asked(*question)
+
+    def gone(*question: Any) -> list[Instance]:
+        if told != "while asked":
+            world.orthanc.delete_study("s")
+        if told == "unknown":
+            raise OrthancError(404, 17, "Unknown resource")
+        return listed(*question)
+
+    world.transport.find = deleted  # type: ignore[method-assign]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(closing, "accepted_instances", gone)
+        world.start()
+        delivery = world.send("s")
+        world.becomes(delivery, Status.COMPLETED)
+    stored = found(world.store, delivery)
+    assert (stored.verified, stored.instances_sent) == (Verify.ACCEPTED, len(world.stored("A")))
+    assert any("no longer had them" in each.text for each in world.store.history.timeline(delivery))
 
 
 def test_destinations_that_never_tell_what_they_have_keep_no_other_waiting_for_its_proof(world: World) -> None:

@@ -24,6 +24,7 @@ from fakes.http_ways import DOWN, GONE, URL, FakeRest, FakeService
 
 AWAY = Destination("AWAY", "away", kind=Kind.PEER)
 SILENT = SendError(ErrorClass.TRANSIENT, Scope.ASSOCIATION, "Timeout", "no answer")
+NOBODY = SendError(ErrorClass.TRANSIENT, Scope.DESTINATION, "NoOrthanc", "No Orthanc answers at this URL.")
 TOO_LARGE = of_http_status(413)
 LIMIT = 10.0  # seconds
 
@@ -89,6 +90,27 @@ def test_our_job_has_the_id_of_orthancs_so_that_it_is_found_after_a_restart(away
     next_life.cancel(job_id)
     assert orthanc.canceled == ["job1"]
     assert next_life.report(job_id, 3).accepted == 2
+
+
+def test_what_a_stranger_takes_in_a_peers_place_has_not_arrived(away: Away) -> None:
+    """Orthanc's job is content with a login page."""
+    away.service.jobs_trust_anyone = away.service.runs_on = True
+    away.service.greeting = NOBODY
+    assert away.send(5) == JobReport(JobState.FAILURE, 0, NOBODY)
+    assert away.rest.told == ["/jobs/job1/cancel"]
+    assert away.transport.try_one(AWAY, instance(1, size=65 * 1024 * 1024)) == NOBODY
+    assert away.service.batches == [5]
+
+
+@pytest.mark.parametrize("greeting", [None, of_http_status(403), NotReachedError(DOWN, refused=True)])
+def test_a_peer_that_only_does_not_greet_gets_its_job(away: Away, greeting: SendError | NotReachedError | None) -> None:
+    """Its user may be allowed to send and nothing else, or Orthanc knows a way that we have not."""
+    away.service.jobs_trust_anyone = True
+    if isinstance(greeting, NotReachedError):
+        away.service.reach = greeting
+    else:
+        away.service.greeting = greeting
+    assert away.send(5) == JobReport(JobState.SUCCESS, 5)
 
 
 def test_large_batches_go_in_several_jobs(away: Away) -> None:

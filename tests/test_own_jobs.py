@@ -4,10 +4,12 @@
 import queue
 import threading
 
+import pytest
+
 from builders import instance
 from dicom_router.deliveries.instance import Instance
 from dicom_router.deliveries.outcome import SendError
-from dicom_router.transports.own_jobs import REMEMBERED, OwnJobs
+from dicom_router.transports.own_jobs import PREFIX, REMEMBERED, OwnJob, OwnJobs
 from dicom_router.transports.transport import JobReport, JobState
 
 REFUSED = SendError.refusal("0xC000", "No.")
@@ -86,6 +88,21 @@ def test_a_job_of_an_earlier_life_is_gone_and_known_as_own() -> None:
     assert not jobs.owns("6f1b7a52-0000-4000-8000-000000000000")
     assert jobs.report("router-1", 1) == JobReport(JobState.GONE, 0)
     jobs.cancel("router-1")
+
+
+def test_a_job_that_gets_no_thread_is_none_and_does_not_keep_the_router_from_stopping(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def none_left(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    jobs = OwnJobs(Ended())
+    monkeypatch.setattr(threading.Thread, "start", none_left)
+    with pytest.raises(RuntimeError):
+        jobs.start_work(OwnJob(instances(1)), lambda _: None, "6f1b7a52")
+    assert jobs.report(f"{PREFIX}6f1b7a52", 1).state is JobState.GONE
+    jobs.end()
+    jobs.join(LIMIT)
 
 
 def test_the_memory_of_ended_jobs_is_bounded() -> None:

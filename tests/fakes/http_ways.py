@@ -75,6 +75,7 @@ class FakeService:
     most: int = 100
     largest: int = 1 << 62
     tells_progress: bool = True
+    jobs_trust_anyone: bool = False
     refused: dict[str, SendError] = field(default_factory=dict)  # by the instance's ID
     job_error: SendError | None = None  # every job fails, and says this
     jobs_fail: bool = False  # every job fails, and says nothing

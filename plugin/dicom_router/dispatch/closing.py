@@ -17,8 +17,12 @@ from dicom_router.dispatch.refusals import name_refused
 from dicom_router.dispatch.sending import Sending
 from dicom_router.dispatch.verification import Verification, not_kept, verify
 from dicom_router.dispatch.workers import Workers
+from dicom_router.orthanc_rest import OrthancError
 from dicom_router.store.ledger import Ledger
 from dicom_router.store.queue import DeliveryQueue
+from dicom_router.studies.study import exists
+
+UNASKED = "Orthanc no longer had them when the destination was to be asked for them"
 
 
 class Closing:
@@ -62,8 +66,22 @@ class Closing:
         return wanted and not sending.verified and sending.result() is None
 
     def _verify(self, sending: Sending) -> Verification:
-        expected = accepted_instances(self._outside.rest, self._ledger, sending.delivery)
-        return verify(self._outside.transport, sending.destination, expected, self._workers.stopping.wait)
+        outside = self._outside
+        try:
+            expected = accepted_instances(outside.rest, self._ledger, sending.delivery)
+            if expected or not sending.sent:
+                told = verify(outside.transport, sending.destination, expected, self._workers.stopping.wait)
+                if told.error is None or not self._gone(sending):
+                    return told
+        except OrthancError:
+            if not self._gone(sending):
+                raise
+        return Verification(unasked=True)
+
+    def _gone(self, sending: Sending) -> bool:
+        """What arrived is no longer in Orthanc, and cannot be asked for: Orthanc would have to name it."""
+        delivery = sending.delivery
+        return bool(sending.sent) and not exists(self._outside.rest, delivery.level, delivery.resource_id)
 
     def _verified(self, sending: Sending, result: Verification | SendError) -> None:
         if not sending.verifying:  # told already, when the database did not answer
@@ -78,6 +96,7 @@ class Closing:
             self._not_kept(sending, result.missing)
         else:
             sending.verified = True
+            sending.unasked = isinstance(result, Verification) and result.unasked
 
     def _remove(self, sending: Sending, missing: Sequence[Instance]) -> None:
         name = sending.destination.name
@@ -99,7 +118,8 @@ class Closing:
         if not isinstance(result, Reason) and (sending.in_trouble or delivery.attempts > 1):
             self._name_troubled(sending, now)
         if result is None:
-            kept = self._queue.succeed(delivery, sending.sent, sending.refused, sending.destination.verify, now)
+            verified, note = (Verify.ACCEPTED, UNASKED) if sending.unasked else (sending.destination.verify, "")
+            kept = self._queue.succeed(delivery, sending.sent, sending.refused, verified, now, note)
         elif isinstance(result, Reason):
             kept = self._queue.defer(delivery, result, sending.planned or now, sending.sent, sending.refused, now)
         else:

@@ -54,6 +54,7 @@ class Sending:
     strikes: int = 0
     verifying: bool = False
     verified: bool = False  # the destination was asked and has all, or its Verify level asks for nothing
+    unasked: bool = False  # what was accepted left Orthanc before the destination was asked for it
     sent_again: bool = False  # what the destination did not keep has been sent once more
     error: SendError | None = None  # the last thing that went wrong
     ending: SendError | Reason | None = None  # the attempt starts nothing more

@@ -18,10 +18,14 @@ LOOK_AGAIN_AFTER = (0.5, 2.0, 5.0)  # seconds
 
 @dataclass(frozen=True)
 class Verification:
-    """What the destination says: the instances that it lacks, or why it could not be asked."""
+    """What the destination says: the instances that it lacks, or why it could not be asked.
+
+    `unasked`: Orthanc no longer knows what to ask for.
+    """
 
     missing: tuple[Instance, ...] = ()
     error: SendError | None = None
+    unasked: bool = False
 
 
 def verify(

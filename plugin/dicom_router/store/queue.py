@@ -194,10 +194,11 @@ class DeliveryQueue:
         """Keep the ID of an Orthanc job with the running attempt."""
         self._attempts.add_job(delivery.id, job_id)
 
-    def succeed(self, delivery: Delivery, sent: int, refused: int, verified: str, now: float) -> bool:
+    def succeed(self, delivery: Delivery, sent: int, refused: int, verified: str, now: float, note: str = "") -> bool:
         """All arrived (or were refused for good): Completed, or Warning. False: the lease was lost, nothing written."""
         status = Status.WARNING if refused else Status.COMPLETED
         text = f"{sent} instances arrived" + (f", {refused} were refused" if refused else "")
+        text += f"; {note}" if note else ""
         return self._close(
             delivery,
             Event.SUCCEED,

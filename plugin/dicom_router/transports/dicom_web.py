@@ -53,6 +53,7 @@ class DicomWebService:
     # The less is in one job, the less goes again after a crash, and fits into Orthanc's HttpTimeout.
     most = 50
     largest = 32 * 1024 * 1024
+    jobs_trust_anyone = False  # they read the answer
 
     def __init__(self, rest: OrthancRest, root: str) -> None:
         self._rest = rest

@@ -30,6 +30,10 @@ class FollowedJobs:
         if job_id in self._ends:
             self._ends[job_id] = state
 
+    def cancel(self, job_id: str) -> None:
+        """Have Orthanc end a job that nobody follows."""
+        self._tell_orthanc(job_id, "cancel")
+
     def follow(self, job_id: str, job: OwnJob, advance: Callable[[dict[str, Any]], None]) -> dict[str, Any] | JobState:
         """Wait until Orthanc's job has ended; answers what it says, or its state when it has left Orthanc's history.
 

@@ -23,6 +23,7 @@ from dicom_router.transports.transport import JobReport, JobState, Wait
 PROBE_TIMEOUT = 4.0  # seconds
 LARGEST_DIRECT = 64 * 1024 * 1024  # bytes; a larger instance is not copied through this process
 UNEXPLAINED = SendError.passing("Unexplained", "The server has not taken the instance; Orthanc does not say why.")
+STRANGER = "NoOrthanc"  # the code of what answers with success and is no such server
 CANCELED = SendError.passing("JobCanceled", "The sending was ended.")
 
 Listed = set[str] | HttpAnswer  # what a server has, or what it answers where it does not tell
@@ -34,6 +35,7 @@ class HttpService(Protocol):
     noun: str
     most: int  # instances in one of Orthanc's jobs
     largest: int  # bytes in one of Orthanc's jobs
+    jobs_trust_anyone: bool  # whoever answers with success, Orthanc's jobs take what they sent for arrived
 
     def submit(self, destination: Destination, instances: Sequence[Instance]) -> str:
         """Have Orthanc make a job; answers its ID."""
@@ -98,6 +100,10 @@ class HttpTransport:
     def _work(
         self, destination: Destination, orthanc_job: str, batch: Sequence[Instance], job: OwnJob
     ) -> SendError | None:
+        stranger = self._stranger(destination)
+        if stranger is not None:
+            self._orthanc_jobs.cancel(orthanc_job)
+            return stranger
         while True:
             before = job.accepted
             error = self._follow(orthanc_job, batch, job)
@@ -112,6 +118,17 @@ class HttpTransport:
                 orthanc_job = self._service.submit(destination, batch)
             except OrthancError as problem:
                 return SendError.passing("JobRefused", str(problem))
+
+    def _stranger(self, destination: Destination) -> SendError | None:
+        """Who answers in the server's place, where Orthanc's jobs would not notice: a login, say, or a proxy."""
+        found = self._directory.find(destination.target) if self._service.jobs_trust_anyone else None
+        if not isinstance(found, Found) or found.node is None:
+            return None
+        try:
+            error = self._service.greet(found.node)
+        except NotReachedError:  # Orthanc may know another way there
+            return None
+        return error if error is not None and error.code == STRANGER else None
 
     def _batch(self, destination: Destination, left: Sequence[Instance]) -> Sequence[Instance]:
         """The next instances for one of Orthanc's jobs: at least one."""
@@ -183,7 +200,7 @@ class HttpTransport:
             return found
         by_orthanc = partial(self._by_orthanc, destination, instance, job)
         if found.node is None or instance.size > LARGEST_DIRECT:
-            return by_orthanc()
+            return self._stranger(destination) or by_orthanc()
         try:
             file = self._rest.get_bytes(f"/instances/{instance.id}/file")
         except OrthancError as problem:

@@ -79,8 +79,12 @@ class OwnJobs:
         with self._lock:
             self._forget_old()
             self._jobs[job_id] = job
+            try:
+                thread.start()
+            except RuntimeError:  # no more threads; what never ran would run for ever, and cannot be waited for
+                del self._jobs[job_id]
+                raise
             self._threads = {each for each in self._threads if each.is_alive()} | {thread}
-            thread.start()
         return job_id
 
     def bystander(self, instance: Instance) -> OwnJob:

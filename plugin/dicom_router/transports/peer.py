@@ -15,13 +15,13 @@ from dicom_router.destination import Destination
 from dicom_router.orthanc_rest import OrthancError, OrthancRest
 from dicom_router.transports.directory import Directory
 from dicom_router.transports.http_node import LONGEST_TOLD, HttpAnswer, HttpNode, NotReachedError
-from dicom_router.transports.http_transport import PROBE_TIMEOUT, UNEXPLAINED, Listed
+from dicom_router.transports.http_transport import PROBE_TIMEOUT, STRANGER, UNEXPLAINED, Listed
 from dicom_router.transports.series_uids import SeriesUids
 
 STRAIGHT_TIMEOUT = 300.0  # seconds; Orthanc's own HttpTimeout ends it earlier
 STORED = frozenset({"Success", "AlreadyStored"})  # Orthanc, Enumerations.cpp: EnumerationToString(StoreStatus)
 FILTERED = "FilteredOut"
-NO_ORTHANC = SendError(ErrorClass.TRANSIENT, Scope.DESTINATION, "NoOrthanc", "No Orthanc answers at this URL.")
+NO_ORTHANC = SendError(ErrorClass.TRANSIENT, Scope.DESTINATION, STRANGER, "No Orthanc answers at this URL.")
 
 
 class PeerService:
@@ -30,6 +30,7 @@ class PeerService:
     noun = "peer"
     most = 100  # SetOfCommandsJob.cpp: progress is the position among the commands; exact for up to 100 of them
     largest = 1 << 62
+    jobs_trust_anyone = True  # OrthancPeerStoreJob.cpp looks at the HTTP status alone
 
     def __init__(self, rest: OrthancRest) -> None:
         self._rest = rest
