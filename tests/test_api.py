@@ -276,6 +276,16 @@ def test_a_preview_at_the_end_of_the_calendar_is_refused(client: Client, now: st
     assert (status, "1900 to 9000" in answer["Error"]) == (400, True)
 
 
+def test_while_suspended_all_that_waits_is_canceled_also_behind_what_is_being_sent(
+    suspended: Client, store: Store
+) -> None:
+    claimed(store, "one")
+    waiting = enqueued(store, "two")
+    assert suspended.post("/history-cancel", {"Filter": {}}) == {"Count": 2}
+    assert found(store, waiting).status is Status.CANCELED
+    assert suspended.call("POST", f"/history/{waiting}/cancel", {})[0] == 409
+
+
 def test_a_rule_of_the_file_cannot_be_changed(client: Client) -> None:
     assert client.call("PUT", "/rules/all CT", CT)[0] == 409
     assert client.call("DELETE", "/rules/all CT", {})[0] == 409

@@ -22,3 +22,13 @@ def test_the_task_of_reading_is_renewed_though_something_else_cannot_be_followed
     following._round()
     assert renewed
     assert len(logged) == 1
+
+
+def test_rules_saved_while_the_router_began_are_loaded(store: Store) -> None:
+    loaded: list[bool] = []
+    following = FollowingThread(
+        store, lambda: loaded.append(True), lambda _: None, lambda: None, lambda: None, lambda _: None
+    )
+    following._round()
+    following._round()
+    assert loaded == [True]

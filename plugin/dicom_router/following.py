@@ -36,7 +36,7 @@ class FollowingThread(BellThread):
         self._ring = ring
         self._renew = renew
         self._log = log
-        self._rules = store.rule_book.state()
+        self._rules: object = None  # a rule may have been saved since the rules were loaded: they are once more
 
     def _round(self) -> float:
         try:

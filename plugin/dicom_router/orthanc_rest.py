@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, Protocol
 import urllib3
 
 from dicom_router.host.sdk import OrthancHost
-from dicom_router.slow_sending import limit, patient
+from dicom_router.slow_sending import limit, unhurried
 
 NOT_FOUND = 404
 
@@ -102,7 +102,7 @@ class HttpRest:
         self._url = url.rstrip("/")
         self._headers = {"Authorization": token}
         self._context = context
-        self._pool = patient(urllib3.PoolManager(maxsize=connections, ssl_context=context))
+        self._pool = unhurried(urllib3.PoolManager(maxsize=connections, ssl_context=context))
 
     def get(self, path: str, timeout: float = 60.0) -> Any:
         return _decode(self._request(self._pool, "GET", path, timeout=timeout))
@@ -150,7 +150,7 @@ class HttpRest:
         self._pool.clear()
 
     def _change(self, method: str, path: str, body: bytes | None = None, timeout: float = 60.0) -> bytes:
-        with patient(urllib3.PoolManager(ssl_context=self._context, headers={"Connection": "close"})) as once:
+        with unhurried(urllib3.PoolManager(ssl_context=self._context, headers={"Connection": "close"})) as once:
             return self._request(once, method, path, body, timeout, retries=NO_RETRY)
 
     def _request(

@@ -29,7 +29,7 @@ class _EncryptedPool(urllib3.HTTPSConnectionPool):
     ConnectionCls = _Encrypted
 
 
-def patient(pool: urllib3.PoolManager) -> urllib3.PoolManager:
+def unhurried(pool: urllib3.PoolManager) -> urllib3.PoolManager:
     """The same pool, for requests with `limit`."""
     pool.pool_classes_by_scheme = {"http": _PlainPool, "https": _EncryptedPool}
     return pool

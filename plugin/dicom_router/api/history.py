@@ -205,8 +205,9 @@ class HistoryRoutes:
         status = self._services.need_store().queue.cancel(delivery_id, self._services.clock(), user)
         if status is None:
             raise not_found(f"delivery {delivery_id}")
-        if status is Status.SENDING:
-            self._services.need_engine().dispatcher.cancel_asked(delivery_id)
+        # While routing is suspended nothing is sent; what was asked for holds at the next start.
+        if status is Status.SENDING and self._services.engine is not None:
+            self._services.engine.dispatcher.cancel_asked(delivery_id)
         return status
 
     def _resender(self) -> Resend:

@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from dicom_router.orthanc_rest import OrthancError, OrthancUnreachableError
+from dicom_router.orthanc_rest import OrthancUnreachableError
 from dicom_router.routing.routing import BACKFILL, Routing
+from dicom_router.store.database import LOST
 from dicom_router.studies.study import ResourceFacts
 
+DATABASE_RETRY_SECONDS = 1.0
 PAGE = 500
 PAUSE_SECONDS = 0.02  # between studies: what is fresh goes first
 
@@ -95,7 +97,7 @@ class Backfill:
                 if self._stopping.wait(PAUSE_SECONDS):
                     state = "Stopped"
                     break
-                self._look(study_id, rules)
+                self._look_until_answered(study_id, rules)
         except Exception as problem:  # noqa: BLE001 - told where the backfill is asked for
             state, error = "Failed", str(problem)
             self._log(f"the backfill ended: {problem!r}")
@@ -136,13 +138,25 @@ class Backfill:
             since += PAGE
         return found
 
+    def _look_until_answered(self, study_id: str, rules: Sequence[str] | None) -> None:
+        """While the router's database is away, the backfill waits."""
+        while True:
+            try:
+                self._look(study_id, rules)
+            except LOST:
+                if self._stopping.wait(DATABASE_RETRY_SECONDS):
+                    return
+            else:
+                return
+
     def _look(self, study_id: str, rules: Sequence[str] | None) -> None:
+        """One that cannot be looked at ends nothing."""
         try:
             matched, made, labels = self._try(study_id, rules) if self._progress.dry_run else self._do(study_id, rules)
-        except OrthancUnreachableError:
+        except (*LOST, OrthancUnreachableError):
             raise
-        except OrthancError as problem:
-            self._log(f"study {study_id} could not be looked at by the backfill: {problem}")
+        except Exception as problem:  # noqa: BLE001 - counted, and told
+            self._log(f"study {study_id} could not be looked at by the backfill: {problem!r}")
             self._tell(failed=self._progress.failed + 1, looked_at=self._progress.looked_at + 1)
             return
         self._destinations.update(labels)

@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 import urllib3
 
 from dicom_router.deliveries.outcome import HTTP_SUCCESS, ErrorClass, Scope, SendError
-from dicom_router.slow_sending import limit, patient
+from dicom_router.slow_sending import limit, unhurried
 
 DEFAULT_TIMEOUT = 60.0  # seconds; of Orthanc's HttpTimeout
 NEVER_AGAIN = urllib3.Retry(0, redirect=False)
@@ -121,7 +121,7 @@ class HttpNode:
         if body is not None:  # each piece has its own time limit, however slow the line is for all of them
             sent["Content-Length"], pieces = str(len(body)), BytesIO(body)
         try:
-            with patient(self._pool()) as pool:
+            with unhurried(self._pool()) as pool:
                 answer = pool.request(
                     method, self.url + path, body=pieces, headers=sent, retries=NEVER_AGAIN, timeout=limit(seconds)
                 )

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""A backfill where Orthanc limits how many studies it finds (LimitFindResults)."""
+"""A backfill: where Orthanc limits how many studies it finds (LimitFindResults), and where something fails."""
 
 import time
 from typing import Any
 
 import pytest
 
+from dicom_router.routing import backfill as backfill_module
 from dicom_router.routing.backfill import Backfill
+from dicom_router.store.database import LOST
 from dicom_router.store.store import Store
 from test_routing import CT, World
 
@@ -59,3 +61,22 @@ def test_an_answer_that_is_cut_short_is_no_success(world: World) -> None:
     assert progress.state == "Failed"
     assert "LimitFindResults (3)" in progress.error
     assert progress.looked_at == 0
+
+
+@pytest.mark.parametrize(("problem", "failed"), [(LOST[0]("database is locked"), 0), (ValueError("odd"), 1)])
+def test_what_fails_with_one_study_ends_no_backfill(
+    world: World, monkeypatch: pytest.MonkeyPatch, problem: Exception, failed: int
+) -> None:
+    monkeypatch.setattr(backfill_module, "DATABASE_RETRY_SECONDS", 0.01)
+    assert world.routing is not None
+    plain, problems = world.routing.look_at, [problem]
+
+    def look_at(study: str, *arguments: Any, **named: Any) -> Any:
+        if study == "s1" and problems:
+            raise problems.pop()
+        return plain(study, *arguments, **named)
+
+    monkeypatch.setattr(world.routing, "look_at", look_at)
+    progress = ended(world, {}, MOST).progress()
+    assert (progress.state, progress.looked_at, progress.failed) == ("Done", len(STUDIES), failed)
+    assert progress.deliveries == len(STUDIES) - failed
