@@ -23,7 +23,7 @@ from dicom_router.dispatch.breaker import Breaker
 from dicom_router.messengers.messenger import Messenger, MessengerError, PartlyRefusedError
 from dicom_router.problems import Problem
 from dicom_router.rules.schedule import parse_schedule
-from dicom_router.store.database import session
+from dicom_router.store.database import LOST, session
 from dicom_router.store.store import Store
 
 MINUTE, HOUR = 60.0, 3600.0
@@ -520,3 +520,29 @@ def test_the_thread_outlives_any_mistake(world: World, hook: FakeMessenger) -> N
             time.sleep(0.01)
     assert hook.tried >= 2
     assert world.log == ["alerts met an unexpected error and go on: RuntimeError"]
+
+
+def test_what_was_told_is_not_told_again_while_the_database_cannot_be_written(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hook = FakeMessenger()
+    world = World(store, AlertSettings(), [hook])
+    for _ in range(3):
+        world.health[ARCHIVE].failed(world.now, "x")
+    world.alerting.look()
+    world.now += 10
+    plain, failures = store.alert_book.carried, [LOST[0]("database or disk is full")] * 3
+
+    def carried(*arguments: Any) -> None:
+        if failures:
+            raise failures.pop()
+        plain(*arguments)
+
+    monkeypatch.setattr(store.alert_book, "carried", carried)
+    for _ in range(3):
+        with pytest.raises(LOST):
+            world.carriers[0].carry()
+    for _ in range(2):
+        world.carriers[0].carry()
+    assert len(hook.carried) == 1
+    assert store.alert_book.pending(hook.channel) == []

@@ -25,7 +25,7 @@ from builders import (
     instance,
     subject,
 )
-from dicom_router.deliveries.delivery import FINAL, Reason, Status
+from dicom_router.deliveries.delivery import FINAL, NewDelivery, Reason, Status
 from dicom_router.dispatch.dispatcher import Blocked
 from dicom_router.problems import Problem
 from dicom_router.store.journal import NewDecision
@@ -476,6 +476,25 @@ def test_a_query_that_means_nothing_is_refused(client: Client, query: dict[str, 
     status, answer = client.call("GET", "/history", query=query)
     assert status == 400
     assert [each["Path"] for each in answer["Problems"]] == list(query)
+
+
+def test_many_are_resent_once_for_each_study_and_destination(client: Client, store: Store) -> None:
+    first = ended(store, Status.COMPLETED, "study")
+    late = ended(store, Status.WARNING, "study")
+    other = ended(store, Status.FAILED, "other")
+    plain, made = store.queue.enqueue, []
+
+    def enqueue(new: NewDelivery, now: float) -> int | None:
+        """As the dispatcher does, it is claimed at once."""
+        made.append((new.resend_of, new.renew))
+        delivery = plain(new, now)
+        assert delivery is None or store.queue.claim(new.destination, f"lease {delivery}", now) is not None
+        return delivery
+
+    store.queue.enqueue = enqueue  # type: ignore[method-assign]
+    assert client.post("/history-resend", {"Filter": {"Destination": ARCHIVE}}) == {"Count": 2}
+    assert first.id < late.id
+    assert made == [(late.id, True), (other.id, False)]
 
 
 def test_each_filter_narrows(client: Client, store: Store) -> None:

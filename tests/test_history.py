@@ -22,12 +22,14 @@ from builders import (
     subject,
 )
 from dicom_router.deliveries.delivery import Reason, Status
+from dicom_router.housekeeping.retention import Retention
 from dicom_router.store import schema
 from dicom_router.store.database import session
 from dicom_router.store.history import Filter
 from dicom_router.store.journal import NewDecision
 from dicom_router.store.sqlite import open_sqlite
 from dicom_router.store.store import Store
+from fakes.orthanc import FakeOrthanc
 
 
 def ids(store: Store, **wanted: Any) -> list[int]:
@@ -216,10 +218,21 @@ def test_what_ended_long_ago_is_forgotten_with_its_story(store: Store) -> None:
     young = claimed(store, "young", destination="WORKSTATION")
     store.queue.succeed(young, 3, 0, "Accepted", NOW + 50)
     assert store.history.prune(NOW + 10) == 1
+    assert store.history.prune_decisions(NOW + 10) == 1
     assert ids(store) == [young.id, waiting]
     assert store.history.timeline(old.id) == store.history.attempts(old.id) == store.history.refusals(old.id) == []
     assert [each.made_at for each in store.journal.decisions("old")] == [NOW + 50]
     assert store.history.prune(NOW + 10) == 0
+    assert store.history.prune_decisions(NOW + 10) == 0
+
+
+def test_decisions_are_forgotten_however_few_deliveries_there_are(store: Store) -> None:
+    for number in range(1200):
+        new = NewDecision("Study", f"s{number}", f"s{number}", "StableStudy", [])
+        store.journal.record(new, [], None, NOW + (5000 if number >= 1100 else 0))
+    Retention(store, FakeOrthanc(), 100.0, lambda: NOW + 200).prune()
+    with session(store.database):
+        assert schema.Decision.select().count() == 100
 
 
 @pytest.mark.parametrize("forgotten", [0, 1, 3, 5])

@@ -82,11 +82,13 @@ class Carrier:
         self._log = log
         self._failures = 0
         self._again_at = 0.0
+        self._carried: Sequence[News] = ()  # and not written down yet
 
     def carry(self) -> None:
         """Carry what waits, if it is due. Blocks for as long as the messenger does."""
         if self._steady() < self._again_at:
             return
+        self._write_down()
         pending = self._book.pending(self._messenger.channel)
         if is_gathered(pending, GATHER_SECONDS, self._clock()):
             self._carry(pending[:MOST_AT_ONCE])
@@ -103,7 +105,14 @@ class Carrier:
             self._log(f"an alert could not be told and will be again: {problem}")
             return
         self._failures, self._again_at = 0, 0.0
-        self._book.carried(self._messenger.channel, news)
+        self._carried = news
+        self._write_down()
+
+    def _write_down(self) -> None:
+        """While the database cannot be written, nothing is told a second time for that."""
+        if self._carried:
+            self._book.carried(self._messenger.channel, self._carried)
+            self._carried = ()
 
 
 class AlertThread(BellThread):

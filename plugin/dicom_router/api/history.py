@@ -179,13 +179,20 @@ class HistoryRoutes:
         body: BulkBody = call.body
         history = self._services.need_store().history
         target = self._destination(body.destination)
-        made = 0
+        wanted: dict[object, tuple[int, str | None]] = {}  # what is sent -> the newest delivery of it, and how much
         for delivery_id in history.ids(_body_filter(body.filter)):
             delivery = history.get(delivery_id)
             if delivery is None or self._is_of_gone_rule(target or delivery.destination):
                 continue
             if _resendable(delivery, target):
-                made += self._resender().resend(delivery, target, None, call.user) is not None
+                what = _sent_by(delivery, target)
+                _, much = wanted.get(what, (0, None))
+                wanted[what] = (delivery_id, "All" if delivery.status is Status.COMPLETED else much)
+        made = 0
+        for delivery_id, much in wanted.values():
+            delivery = history.get(delivery_id)
+            if delivery is not None:
+                made += self._resender().resend(delivery, target, much, call.user) is not None
         self._services.ring()
         return CountAnswer(count=made)
 
@@ -236,6 +243,14 @@ class HistoryRoutes:
 def _resendable(delivery: Delivery, target: str | None) -> bool:
     moved = target is not None and target != delivery.destination
     return delivery.status in FINAL or (delivery.status in WAITING and moved)
+
+
+def _sent_by(delivery: Delivery, target: str | None) -> object:
+    """What a resend would send: late instances of a study had deliveries of their own, and all of it is sent once."""
+    if delivery.status not in FINAL:
+        return delivery.id
+    where = target or delivery.destination
+    return delivery.level, delivery.resource_id, where, delivery.results_of, delivery.options
 
 
 def read_filter(query: object) -> Filter:

@@ -33,8 +33,10 @@ class Retention:
 
     def prune(self) -> None:
         """A part of what is to be forgotten. Raises OrthancError; the rest comes next time."""
-        while self._store.history.prune(self._clock() - self._history_seconds) and not self.stopping.is_set():
-            pass
+        before = self._clock() - self._history_seconds
+        for forget in (self._store.history.prune, self._store.history.prune_decisions):
+            while forget(before) and not self.stopping.is_set():
+                pass
         deleted, self._deleted = self._deleted, set()
         studies = self._store.ledger.studies(self._after, STUDIES_A_ROUND)
         self._after = studies[-1] if len(studies) == STUDIES_A_ROUND else ""
