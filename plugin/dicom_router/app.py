@@ -191,6 +191,7 @@ class Router:
             return False
         self._alarms.stop()  # theirs is a makeshift database
         try:
+            self._services.store = store  # first: without a problem and without a database nobody could tell why
             self._services.problems.remove(told)
             self._begin(store)
         except Exception:  # noqa: BLE001 - the next try may do better

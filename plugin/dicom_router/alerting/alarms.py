@@ -9,7 +9,8 @@ from typing import Any
 from dicom_router import __version__
 from dicom_router.alerting.telling import Alerting, AlertThread, Carrier, alert_threads
 from dicom_router.alerting.watching import Watch
-from dicom_router.alerts.alert import News
+from dicom_router.alerts import wording
+from dicom_router.alerts.alert import AlertState, News, Observation
 from dicom_router.alerts.message import Message, Sender, compose
 from dicom_router.config import Settings, alert_settings
 from dicom_router.dispatch.breaker import Breaker
@@ -53,6 +54,7 @@ class Alarms:
         self._log = log
         self._threads: list[AlertThread] = []
         self._makeshift: TemporaryDirectory[str] | None = None
+        self._suspended: Observation | None = None  # told while there was no database
 
     def start(self, opened: Store | None) -> None:
         """Begin to watch; with a configuration that is wrong elsewhere, its alerts still count."""
@@ -60,6 +62,7 @@ class Alarms:
         if self._problems:
             settings = alert_settings(self._configuration.get("Router"))
         store = opened or self._makeshift_store()
+        self._carry_over(opened)
         watch = Watch(
             settings,
             store,
@@ -92,6 +95,15 @@ class Alarms:
         if self._makeshift is not None:
             self._makeshift.cleanup()
             self._makeshift = None
+
+    def _carry_over(self, opened: Store | None) -> None:
+        """A database that was opened later knows nothing of the alert that it was away; the end of it is told, too."""
+        if opened is None:
+            self._suspended = wording.suspended(self._problems)
+        elif self._suspended is not None:
+            told = News(self._suspended.key, AlertState.BEGUN, opened.clock(), self._suspended.text)
+            opened.alert_book.write([told], ())
+            self._suspended = None
 
     def _makeshift_store(self) -> Store:
         """Without the router's database, that routing is suspended is told at each start."""

@@ -81,10 +81,10 @@ def open_postgres(address: PostgresAddress) -> Postgres:
     driver_error()
     database = Postgres(address)
     try:
-        database.bind(TABLES)
         with session(database):
             _check_encoding(database, address)
             migrate(database)
+        database.bind(TABLES)  # not before: meanwhile alerts use a makeshift one
     except LOST as problem:
         database.close_all()
         raise UnreachableError(_cannot_be_used(address, problem)) from None

@@ -36,10 +36,10 @@ def open_sqlite(path: Path) -> SqliteFile:
         },
     )
     try:
-        database.bind(TABLES)
         with session(database):
             migrate(database)
             _check(database, whole=path.stat().st_size <= WHOLE_CHECK_BYTES)
+        database.bind(TABLES)  # not before: meanwhile alerts use a makeshift one
     except peewee.DatabaseError as problem:
         # SQLite removes its log by name when the last connection closes: before it is another's.
         database.close_all()
