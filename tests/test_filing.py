@@ -78,6 +78,7 @@ def test_whatever_a_tag_holds_each_step_is_one_plain_name(patient: str, accessio
 @example("x" * 300, "x" * 301)
 @example("con", "_con")
 @example("..", "__")
+@example(":", ": ")
 def test_different_values_have_different_names(one: str, two: str) -> None:
     same = plain_value(one) == plain_value(two)
     names = {ONE.place({PATIENT: each, SOP: each}).folders[0] for each in (one, two)}

@@ -51,7 +51,7 @@ def fit(stem: str, extension: str = "") -> str:
 
 
 def name_of(texts: Sequence[str], values: Sequence[str], extension: str = "") -> str:
-    """A stem of `texts` in order; `values` are those of them that somebody else chose, as they were."""
+    """A stem of `texts` in order; `values` are those of them that somebody else chose."""
     said = "".join(texts)
     fitted = fit(clean(said), extension)
     if fitted == said:

@@ -42,7 +42,7 @@ class Place:
 
     def beside(self, stem: str) -> "Place":
         """Another file in the same folder; `stem` may be any text."""
-        return Place(self.folders, name_of([plain_value(stem)], [stem], self.extension), self.extension)
+        return Place(self.folders, name_of([plain_value(stem)], [plain_value(stem)], self.extension), self.extension)
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ class Template:
 
 
 def _name(step: Step, values: Mapping[int, str], extension: str = "") -> str:
-    found = [values.get(part, "") for part in step if isinstance(part, int)]
     texts = [part if isinstance(part, str) else plain_value(values.get(part, "")) for part in step]
+    found = [text for part, text in zip(step, texts, strict=True) if isinstance(part, int)]
     return name_of(texts, found, extension)
 
 
