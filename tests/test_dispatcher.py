@@ -702,6 +702,25 @@ def test_what_waited_for_a_window_beyond_after_fails_over_once_the_destination_i
     world.wait(lambda: len(world.stored("B")) >= 5, "B takes over")
 
 
+def test_folders_that_hang_take_no_lane_of_the_others(world: World) -> None:
+    folders = {name: destination(name, kind=Kind.FOLDER, retry=QUICK) for name in ("F", "G", "H")}
+    world.destinations |= folders
+    world.lanes = 4
+    for name in folders:
+        world.transport.peer(name).hangs_after = 0
+    for name in folders:
+        for number in range(3):
+            world.study(f"{name}{number}", 100)
+    sent = world.study("s", 100)
+    world.start()
+    for name in folders:
+        for number in range(3):
+            world.send(f"{name}{number}", name)
+    world.wait(lambda: all(world.transport.running(name) == 2 for name in folders), "each has its two")
+    world.becomes(world.send("s"), Status.COMPLETED)
+    assert sorted(world.stored("A")) == sorted(sent)
+
+
 @pytest.mark.parametrize("lanes", [2, 4])
 def test_a_hanging_destination_leaves_a_lane_for_the_others(world: World, lanes: int) -> None:
     world.lanes = lanes

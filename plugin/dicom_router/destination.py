@@ -113,6 +113,12 @@ class Destination:
         return self.kind is Kind.MODALITY and self.alteration is None and differs
 
     @property
+    def needs_lane(self) -> bool:
+        """Orthanc runs a job for it; commands, and files that the router writes itself, need none."""
+        archive = self.format in {Format.ZIP, Format.DICOMDIR}
+        return self.kind is not Kind.PROCESS and (self.kind is not Kind.FOLDER or archive)
+
+    @property
     def whole(self) -> bool:
         """Nothing is sent but all instances of a delivery's study together: late ones make it all anew."""
         return self.kind is Kind.PROCESS or (self.kind is Kind.FOLDER and self.format.one_file)

@@ -69,18 +69,27 @@ class Sender:
         """Give every free lane to somebody who can use it, and have the next at hand."""
         self._first_ranks.clear()
         names = self._names(process=False)
+        self._fill(self._in_lanes(names), self._lanes, now)
         for name in names:
-            self._claim_ahead(name, self._free_lanes(names), now)
+            if not self._health.destinations[name].needs_lane:
+                self._fill([name], self._most(name), now)
+
+    def _fill(self, names: Sequence[str], lanes: int, now: float) -> None:
+        for name in names:
+            self._claim_ahead(name, self._free_lanes(names, lanes), now)
         while True:
-            free = self._free_lanes(names)
+            free = self._free_lanes(names, lanes)
             candidates = [self._candidate(name, now) for name in names] if free > 0 else []
             chosen_name = next_destination([each for each in candidates if each], free)
             if chosen_name is None:
                 return
             self._serve(chosen_name, now)
 
-    def _free_lanes(self, names: Sequence[str]) -> int:
-        return self._lanes - sum(self._in_flight(name) for name in names)
+    def _free_lanes(self, names: Sequence[str], lanes: int) -> int:
+        return lanes - sum(self._in_flight(name) for name in names)
+
+    def _in_lanes(self, names: Sequence[str]) -> list[str]:
+        return [name for name in names if self._health.destinations[name].needs_lane]
 
     def _in_flight(self, name: str) -> int:
         """How many jobs it has; several deliveries may share one."""
@@ -153,10 +162,13 @@ class Sender:
 
     def _most(self, name: str) -> int:
         """Its associations; but never the last lane while there are others, since it may begin to hang."""
-        others = sum(1 for name in self._names(process=False) if self._health.destinations[name].enabled) > 1
-        share = max(1, self._lanes - 1) if others else self._lanes
         own = [sending.destination.associations for sending in self._of(name)]  # their Send may say another number
-        return min(max([self._health.destinations[name].associations, *own]), share)
+        most = max([self._health.destinations[name].associations, *own])
+        in_lanes = self._in_lanes(self._names(process=False))
+        if name not in in_lanes:
+            return most
+        others = sum(1 for each in in_lanes if self._health.destinations[each].enabled) > 1
+        return min(most, max(1, self._lanes - 1) if others else self._lanes)
 
     def _serve(self, name: str, now: float) -> None:
         self._served[name] = now
@@ -246,7 +258,7 @@ class Sender:
             return
         by_job = sending.destination.needs_job
         large = sending.pending[0].size > LARGEST_TRY or self._outside.rest.holds_interpreter
-        if (by_job or large) and self._tries_by_job(now):
+        if (by_job or large) and sending.destination.needs_lane and self._tries_by_job(now):
             return  # one at a time: those that are not proven share a single lane
         if large and not by_job:
             self.under_way.submit([(sending, [sending.pending.popleft()])])
@@ -258,7 +270,9 @@ class Sender:
         return any(
             chunk.job.in_lane and chunk.job.count == 1
             for each in self.active
-            if not each.destination.whole and not self._health.breaker(each.destination.name).proven(now)
+            if each.destination.needs_lane
+            and not each.destination.whole
+            and not self._health.breaker(each.destination.name).proven(now)
             for chunk in each.chunks
         )
 
