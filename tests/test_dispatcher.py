@@ -688,6 +688,22 @@ def test_all_that_wait_beyond_after_fail_over_without_a_pause_between_them(world
     world.wait(lambda: world.store.history.counts("B")["Scheduled"] == count, "B takes over")
 
 
+def test_one_that_cannot_fail_over_keeps_no_other_and_is_told_once(world: World) -> None:
+    del world.destinations["C"]
+    world.study("s")
+    late = world.clock() - 100
+    damaged = world.send("damaged", "C", alternates="{", failover_at=late - 1)
+    waiting = world.send("s", "C", alternates=FIRST_OF, failover_at=late)
+    plain = world.send("s", "A")
+    world.start()
+    world.becomes(waiting, Status.CANCELED)
+    world.becomes(plain, Status.COMPLETED)
+    world.wait(lambda: len(world.stored("B")) >= 5, "B takes over")
+    a_round_later(world, 2)
+    assert found(world.store, damaged).status is Status.SCHEDULED
+    assert len([told for told in world.log if f"delivery {damaged} " in told]) == 1
+
+
 def test_what_waited_for_a_window_beyond_after_fails_over_once_the_destination_is_held(world: World) -> None:
     world.closed.add("A")
     for study in ("s", "urgent"):

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Mapping
 
+from dicom_router.deliveries.delivery import Delivery
 from dicom_router.destination import Destination
 from dicom_router.dispatch.breaker import Breaker
 from dicom_router.dispatch.closing import Closing
@@ -57,6 +58,7 @@ class Dispatcher:
         self._next_renewal = Timer()
         self._next_failover = Timer()
         self._next_adoption = Timer()
+        self._not_handed_over: set[int] = set()  # deliveries of which that was told
         self._renewed_at = outside.clock()
         self._idle_seconds = SHARED_IDLE_SECONDS if store.shared else IDLE_SECONDS
         self._recovered = False
@@ -220,11 +222,24 @@ class Dispatcher:
         began = time.monotonic()
         due = self._failover.due(now, self._health.reachable())
         took = time.monotonic() - began
-        for delivery in due:
-            self._failover.fail_over(delivery, now)
-        more = len(due) == MOST_AT_ONCE
+        handed = [self._hand_over(delivery, now) for delivery in due]
+        more = len(due) == MOST_AT_ONCE and all(handed)
         self._next_failover.wait(now, 0.0 if more else max(FAILOVER_SECONDS, FAILOVER_RESTS * took))
         return more
+
+    def _hand_over(self, delivery: Delivery, now: float) -> bool:
+        """False: it could not be, stays with its destination and keeps no other one waiting."""
+        try:
+            self._failover.fail_over(delivery, now)
+        except LOST:
+            raise
+        except Exception as problem:  # noqa: BLE001 - as a damaged row, which is met again at each look
+            if delivery.id not in self._not_handed_over:
+                self._not_handed_over.add(delivery.id)
+                kind = type(problem).__name__  # what it says may hold patient data
+                self._outside.log(f"delivery {delivery.id} could not be handed to the next destination: {kind}")
+            return False
+        return True
 
     # Stopping
 
