@@ -478,23 +478,38 @@ def test_a_query_that_means_nothing_is_refused(client: Client, query: dict[str, 
     assert [each["Path"] for each in answer["Problems"]] == list(query)
 
 
-def test_many_are_resent_once_for_each_study_and_destination(client: Client, store: Store) -> None:
-    first = ended(store, Status.COMPLETED, "study")
-    late = ended(store, Status.WARNING, "study")
-    other = ended(store, Status.FAILED, "other")
+def claimed_at_once(store: Store) -> list[NewDelivery]:
+    """What is queued from now on; a dispatcher claims each before the next is made."""
     plain, made = store.queue.enqueue, []
 
     def enqueue(new: NewDelivery, now: float) -> int | None:
-        """As the dispatcher does, it is claimed at once."""
-        made.append((new.resend_of, new.renew))
+        made.append(new)
         delivery = plain(new, now)
         assert delivery is None or store.queue.claim(new.destination, f"lease {delivery}", now) is not None
         return delivery
 
     store.queue.enqueue = enqueue  # type: ignore[method-assign]
+    return made
+
+
+def test_many_are_resent_once_for_each_study_and_destination(client: Client, store: Store) -> None:
+    first = ended(store, Status.COMPLETED, "study")
+    late = ended(store, Status.WARNING, "study")
+    other = ended(store, Status.FAILED, "other")
+    made = claimed_at_once(store)
     assert client.post("/history-resend", {"Filter": {"Destination": ARCHIVE}}) == {"Count": 2}
     assert first.id < late.id
-    assert made == [(late.id, True), (other.id, False)]
+    assert [(new.resend_of, new.renew) for new in made] == [(late.id, True), (other.id, False)]
+
+
+def test_what_had_several_options_is_sent_once_to_another_destination(client: Client, store: Store) -> None:
+    """The options of a Send stay with its destination."""
+    ended(store, Status.COMPLETED, "study", options='{"Transcode": "1.2.840.10008.1.2.4.80"}')
+    late = ended(store, Status.COMPLETED, "study", options='{"Instances": {"Modality": "CT"}}')
+    made = claimed_at_once(store)
+    body = {"Filter": {"Destination": ARCHIVE}, "Destination": "WORKSTATION"}
+    assert client.post("/history-resend", body) == {"Count": 1}
+    assert [(new.resend_of, new.destination) for new in made] == [(late.id, "WORKSTATION")]
 
 
 def test_each_filter_narrows(client: Client, store: Store) -> None:

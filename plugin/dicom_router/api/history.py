@@ -27,7 +27,7 @@ from dicom_router.api.schemas import (
 from dicom_router.api.services import Services
 from dicom_router.deliveries.delivery import FINAL, WAITING, Delivery, IllegalTransitionError, Status
 from dicom_router.destination import PROCESS_SUFFIX
-from dicom_router.dispatch.resend import Resend
+from dicom_router.dispatch.resend import Resend, resend_options
 from dicom_router.problems import Problem, nearest
 from dicom_router.store.history import AttemptRow, Filter
 from dicom_router.whole_numbers import whole_number
@@ -250,7 +250,7 @@ def _sent_by(delivery: Delivery, target: str | None) -> object:
     if delivery.status not in FINAL:
         return delivery.id
     where = target or delivery.destination
-    return delivery.level, delivery.resource_id, where, delivery.results_of, delivery.options
+    return delivery.level, delivery.resource_id, where, delivery.results_of, resend_options(delivery, where)
 
 
 def read_filter(query: object) -> Filter:

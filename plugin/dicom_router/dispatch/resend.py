@@ -13,7 +13,7 @@ from dicom_router.store.queue import DeliveryQueue
 from dicom_router.users import by
 
 
-def _options(old: Delivery, target: str) -> str:
+def resend_options(old: Delivery, target: str) -> str:
     """Options of a Send are those of its destination; but a copy that was to be anonymous is so everywhere.
 
     Late instances follow what was moved.
@@ -55,7 +55,7 @@ class Resend:
             reason=Reason.QUEUED,
             instances_count=old.instances_count,
             bytes=old.bytes,
-            options=_options(old, target),
+            options=resend_options(old, target),
             renew=everything,
             resend_of=old.id,
             results_of=old.results_of,
