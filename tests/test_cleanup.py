@@ -15,7 +15,7 @@ from dicom_router.orthanc_rest import OrthancError, OrthancUnreachableError
 from dicom_router.store.database import LOST
 from dicom_router.store.journal import Position
 from dicom_router.store.store import Store
-from dicom_router.studies.study import list_instances
+from dicom_router.studies.instances import list_instances
 from fakes.orthanc import FakeOrthanc, unreachable
 
 SECOND = "SECOND"

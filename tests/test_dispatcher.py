@@ -34,8 +34,8 @@ from dicom_router.store.failover import MOST_AT_ONCE
 from dicom_router.store.history import Filter
 from dicom_router.store.overdue import OLDEST
 from dicom_router.store.store import Store
+from dicom_router.studies.instances import list_instances
 from dicom_router.studies.listings import Listings
-from dicom_router.studies.study import list_instances
 from dicom_router.transports.transport import JobReport, JobState
 from fakes.orthanc import FakeOrthanc, unreachable
 from fakes.peers import FakeTransport

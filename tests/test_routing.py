@@ -16,9 +16,10 @@ from dicom_router.routing.routing import Routed, Routing
 from dicom_router.store.history import Filter
 from dicom_router.store.journal import Position
 from dicom_router.store.store import Store
+from dicom_router.studies.instances import list_instances
 from dicom_router.studies.listings import Listings
 from dicom_router.studies.selection import just_listed
-from dicom_router.studies.study import ResourceFacts, list_instances
+from dicom_router.studies.study import ResourceFacts
 from fakes.orthanc import FakeOrthanc, unreachable
 from rest_client import make_routing
 
@@ -321,6 +322,14 @@ def test_a_late_instance_is_sent_with_its_study_a_moment_after_a_look_at_the_stu
     (made,) = world.look(late, "NewInstance").deliveries
     listed = just_listed(found(world.store, made), world.now, world.listings)
     assert listed is None or late in {instance.id for instance in listed.instances}
+
+
+def test_a_look_that_sends_nothing_forgets_what_was_listed_before_it(world: World) -> None:
+    world.configure(CT | {"Send": ["ARCHIVE"]}).look("s")
+    assert world.listings.find("Study", "s") is not None
+    world.orthanc.receive("s")
+    world.configure(CT | {"Match": {"Modality": "US"}, "Send": ["ARCHIVE"]}).look("s")
+    assert world.listings.find("Study", "s") is None
 
 
 # --- when ------------------------------------------------------------------------------------------------------------

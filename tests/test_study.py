@@ -8,7 +8,8 @@ import pytest
 
 from dicom_router.orthanc_rest import OrthancError, OrthancRest
 from dicom_router.rules.keys import parse_key
-from dicom_router.studies.study import ResourceFacts, exists, list_instances
+from dicom_router.studies.instances import list_instances
+from dicom_router.studies.study import ResourceFacts, exists
 from fakes.orthanc import FakeOrthanc, unreachable
 
 
@@ -94,8 +95,9 @@ def test_each_call_is_made_once(orthanc: FakeOrthanc) -> None:
     for _ in range(3):
         for key in ("Modality", "RemoteAET", "SliceThickness", "StudyDescription"):
             one.values(parse_key(key))
-    assert len(orthanc.calls) == len(set(orthanc.calls)) + orthanc.calls.count("POST /tools/bulk-content") - 1
-    assert orthanc.calls.count("POST /tools/bulk-content") <= 2
+    of_the_index = [call for call in orthanc.calls if call.startswith("POST /tools/")]
+    assert len(of_the_index) == 2  # one for the series, one for the instances
+    assert len(orthanc.calls) == len(set(orthanc.calls) - set(of_the_index)) + 2
 
 
 def test_the_instances_are_told_with_their_content_and_in_order(orthanc: FakeOrthanc) -> None:
@@ -105,6 +107,28 @@ def test_the_instances_are_told_with_their_content_and_in_order(orthanc: FakeOrt
     assert found[0].sop_instance_uid == "1.2.826.s-ct-1"
     assert (found[0].size, found[0].remote_aet, found[1].remote_aet) == (39278, "CT1", "CT2")
     assert list_instances(cast(OrthancRest, orthanc), "Study", "s") == found
+
+
+def test_sizes_and_revisions_of_files_are_asked_for_once_and_only_for_what_is_sent(orthanc: FakeOrthanc) -> None:
+    orthanc.finds_all = True
+    one = facts(orthanc)
+    for key in ("Modality", "RemoteAET", "SliceThickness", "SOPClassUID", "InstanceNumber"):
+        one.values(parse_key(key))
+    assert "Instance Attachments" not in orthanc.found
+    assert [each.size for each in one.instances] == [39278] * 3
+    assert [one.part("Instance", each.id).instances for each in one.instances] == [[each] for each in one.instances]
+    assert orthanc.found.count("Instance Attachments") == 1
+    assert orthanc.calls.count("POST /tools/find") == 3
+
+
+def test_an_instance_deleted_while_its_study_is_looked_at_is_noticed(orthanc: FakeOrthanc) -> None:
+    orthanc.finds_all = True
+    one = facts(orthanc)
+    assert len(one.rows) == 3
+    del orthanc.instances["s-ct-2"]
+    with pytest.raises(OrthancError, match="s-ct-2 any more") as problem:
+        _ = one.instances
+    assert problem.value.not_found
 
 
 @pytest.mark.parametrize("number", ["²", "٣", "9" * 5000, "-1", "1\\2", ""])

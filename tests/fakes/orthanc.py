@@ -77,6 +77,7 @@ class FakeOrthanc:
     marked: bool = False  # the router's mark in Orthanc's index
     now: datetime = START
     calls: list[str] = field(default_factory=list)
+    found: list[str] = field(default_factory=list)  # the parts of answers that /tools/find was asked for
     patience: dict[str, float] = field(default_factory=dict)  # path -> how long the caller would have waited
     failures: dict[str, OrthancError] = field(default_factory=dict)
 
@@ -197,18 +198,18 @@ class FakeOrthanc:
         raise AssertionError(f"the fake Orthanc has no POST {path}")
 
     def _find(self, body: Json) -> list[Json]:
-        """The instances of a resource, with all that bulk-content has, told otherwise."""
-        assert (body["Level"], body["Query"], body["Short"]) == ("Instance", {}, True)
-        assert {"MainDicomTags", "Metadata", "Attachments", "Parent"} <= set(body["ResponseContent"])
+        """The series or instances of a resource, with as much of what bulk-content has as was asked for."""
+        assert body["Query"] == {}
+        level, asked = body["Level"], body["ResponseContent"]
         (parent,) = [body[name] for name in ("ParentPatient", "ParentStudy", "ParentSeries") if name in body]
-        found = self._bulk({"Resources": [parent], "Level": "Instance", "Metadata": True, "Short": True})
-        kept = ("ID", "MainDicomTags", "Metadata", "ParentSeries", "Type")
-        thumbnail = {"ContentType": 4097, "Uuid": "another", "UncompressedSize": 5}
-        return [
-            {name: row[name] for name in kept}
-            | {"Attachments": [thumbnail, _attachment(row["FileUuid"], row["FileSize"])]}
-            for row in found
-        ]
+        rows = self._bulk({"Resources": [parent], "Level": level, "Metadata": True, "Short": body["Short"]})
+        self.found += [f"{level} {name}" for name in asked]
+        for row in rows if level == "Instance" else []:
+            file = _attachment(row["FileUuid"], row["FileSize"])
+            row["Attachments"] = [{"ContentType": 4097, "Uuid": "another", "UncompressedSize": 5}, file]
+        told = {"Parent": {"ParentStudy", "ParentSeries"}, "Children": {"Instances"}}
+        kept = {"ID", "Type"}.union(*(told.get(name, {name}) for name in asked))
+        return [{name: value for name, value in row.items() if name in kept} for row in rows]
 
     def ask(self, path: str, body: object) -> Any:
         return self.post(path, body)

@@ -10,8 +10,8 @@ from dicom_router.destination import Destination
 from dicom_router.dispatch.outside import Visible
 from dicom_router.orthanc_rest import OrthancRest
 from dicom_router.store.ledger import Ledger
+from dicom_router.studies.instances import list_instances
 from dicom_router.studies.selection import Chosen
-from dicom_router.studies.study import list_instances
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from dicom_router.orthanc_rest import OrthancError, OrthancRest, OrthancUnreacha
 from dicom_router.store.cleanups import WantedCleanup
 from dicom_router.store.database import LOST, session
 from dicom_router.store.store import Store
-from dicom_router.studies.study import exists, list_instances
+from dicom_router.studies.instances import list_instances
+from dicom_router.studies.study import exists
 
 LOOK_AGAIN_SECONDS = 20.0
 AT_ONCE = 100  # instances, so that a stop is quick

@@ -251,8 +251,8 @@ class Routing:
         delete_after = _groups(targets) if any(each.rule.delete_after_send for each in targets) else []
         new = NewDecision(facts.level, facts.id, facts.owner_id, asked.trigger, verdicts, delete_after)
         deliveries = [plan.delivery for plan in plans if plan.delivery is not None]
-        # That of what is sent, too: an older one may be there still.
-        for each in [facts, *(plan.sending.facts for plan in plans if plan.delivery is not None)]:
+        self._listings.forget(facts.level, facts.id)  # an older one may be there still
+        for each in (plan.sending.facts for plan in plans if plan.delivery is not None):
             self._listings.keep(each.level, each.id, each.instances)
         made = self._journal.record(new, deliveries, asked.position, self._clock())
         seen = facts.all_ids

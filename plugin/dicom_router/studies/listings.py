@@ -27,6 +27,11 @@ class Listings:
             while len(self._kept) > MOST:
                 self._kept.popitem(last=False)
 
+    def forget(self, level: str, resource_id: str) -> None:
+        """The resource has changed since it was listed."""
+        with self._lock:
+            self._kept.pop((level, resource_id), None)
+
     def find(self, level: str, resource_id: str) -> Sequence[Instance] | None:
         """The instances of the resource, when they were listed a moment ago."""
         with self._lock:

@@ -14,8 +14,9 @@ from dicom_router.rules import index
 from dicom_router.rules.keys import Key
 from dicom_router.rules.match import Match, compile_match
 from dicom_router.rules.rule import Rule, Send
+from dicom_router.studies.instances import list_instances
 from dicom_router.studies.listings import Listings
-from dicom_router.studies.study import ResourceFacts, exists, list_instances
+from dicom_router.studies.study import ResourceFacts, exists
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,15 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Facts about one resource, read from Orthanc in a bounded number of calls.
 
-What Orthanc's index knows comes in one call for the studies, one for the series, one for the instances
-(`/tools/bulk-content`, Orthanc 1.9.4 and later: the database only, no file is opened; for the instances `/tools/find`,
-where that asks the index once instead of once an instance). Any other tag is read from one instance of each series, or,
-where a rule says so, from all of them.
+What Orthanc's index knows comes in one call for the studies, one for the series, one or two for the instances
+(`/tools/bulk-content`, Orthanc 1.9.4 and later: the database only, no file is opened; see instances.py). Any other tag
+is read from one instance of each series, or, where a rule says so, from all of them.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any
 
 from dicom_router.deliveries.delivery import Subject
 from dicom_router.deliveries.instance import Instance
@@ -19,70 +17,16 @@ from dicom_router.orthanc_rest import NOT_FOUND, OrthancError, OrthancRest
 from dicom_router.rules import index
 from dicom_router.rules.facts import Facts
 from dicom_router.rules.keys import Key
-from dicom_router.whole_numbers import whole_number
+from dicom_router.studies.instances import Attachments, Row, as_instances, ask_rows, ask_series, in_order
 
-PER_INSTANCE = {"Metadata": True, "Short": True}
-PARENTS = {"Patient": "ParentPatient", "Study": "ParentStudy", "Series": "ParentSeries"}
-FOUND = ["MainDicomTags", "Metadata", "Attachments", "Parent"]
-DICOM_FILE = 1  # Orthanc: Enumerations.h, FileContentType_Dicom
 ROUTES = {"Study": "/studies", "Series": "/series", "Patient": "/patients", "Instance": "/instances"}
 LEVELS = ("Patient", "Study", "Series", "Instance")
 COPIES = frozenset({"ModifiedFrom", "AnonymizedFrom"})
 WHOLE_SERIES_SECONDS = 1800.0  # Orthanc reads thousands of files, perhaps of a slow storage, before it answers
 LONGEST_RAW = 1024  # bytes of a value whose kind Orthanc does not know
 
-Row = dict[str, Any]
 Values = tuple[str | None, ...]
 Hidden = Callable[[Collection[str]], set[str]]  # of these instances, those that no rule looks at
-
-
-def list_instances(rest: OrthancRest, level: str, resource_id: str) -> list[Instance]:
-    """The instances of a resource, in the order of their series and numbers. Empty when it is gone."""
-    rows = _instance_rows(rest, level, resource_id)
-    if level == "Study":
-        return _instances(rows, defaultdict(lambda: resource_id))
-    return _instances(rows, _studies_of(rest, {row["ParentSeries"] for row in rows}))
-
-
-def _instance_rows(rest: OrthancRest, level: str, resource_id: str) -> list[Row]:
-    """What Orthanc's index knows of the instances of a resource, as `/tools/bulk-content` tells it."""
-    if rest.finds_all and level in PARENTS:
-        asked = {"Level": "Instance", "Query": {}, PARENTS[level]: resource_id, "ResponseContent": FOUND, "Short": True}
-        return [_as_content(row) for row in rest.ask("/tools/find", asked)]
-    rows: list[Row] = rest.ask("/tools/bulk-content", {"Resources": [resource_id], "Level": "Instance", **PER_INSTANCE})
-    return rows
-
-
-def _as_content(row: Row) -> Row:
-    file: Row = next((each for each in row["Attachments"] if each["ContentType"] == DICOM_FILE), {})
-    return row | {
-        "FileUuid": file.get("Uuid", ""),
-        "FileSize": file.get("UncompressedSize", 0),
-        "IndexInSeries": whole_number(str(row["Metadata"].get("IndexInSeries") or "")),
-    }
-
-
-def _instances(rows: list[Row], studies: Mapping[str, str]) -> list[Instance]:
-    rows = sorted(rows, key=lambda row: (row["ParentSeries"], row.get("IndexInSeries") or 0, row["ID"]))
-    return [
-        Instance(
-            id=row["ID"],
-            revision=row.get("FileUuid", ""),
-            series_id=row["ParentSeries"],
-            study_id=studies[row["ParentSeries"]],
-            sop_instance_uid=row["MainDicomTags"].get("0008,0018", ""),
-            size=row.get("FileSize", 0),
-            remote_aet=row["Metadata"].get("RemoteAET") or "",
-            sop_class_uid=row["Metadata"].get("SopClassUid") or "",
-            transfer_syntax=row["Metadata"].get("TransferSyntax") or "",
-        )
-        for row in rows
-    ]
-
-
-def _studies_of(rest: OrthancRest, series: set[str]) -> dict[str, str]:
-    rows = rest.ask("/tools/bulk-content", {"Resources": sorted(series), "Level": "Series", "Short": True})
-    return {row["ID"]: row["ParentStudy"] for row in rows}
 
 
 def nothing(_ids: Collection[str]) -> set[str]:
@@ -98,6 +42,7 @@ class ResourceFacts:
         self._hidden = hidden
         self.id = resource_id
         self.level = level
+        self._attachments = Attachments(rest, level, resource_id)
         self._files: dict[str, Row] = {}  # what was read of single files
         self._read_whole: set[str] = set()  # series of which every file was read
         self._relatives: dict[str, list[ResourceFacts]] = {}
@@ -133,7 +78,7 @@ class ResourceFacts:
 
     @cached_property
     def _all_series(self) -> list[Row]:
-        rows: list[Row] = self._rest.ask("/tools/bulk-content", {"Resources": [self.id], "Level": "Series"})
+        rows = ask_series(self._rest, self.level, self.id)
         return sorted(self._without_copies(rows), key=lambda row: str(row["ID"]))
 
     @cached_property
@@ -143,7 +88,7 @@ class ResourceFacts:
 
     @cached_property
     def _all_rows(self) -> list[Row]:
-        rows = _instance_rows(self._rest, self.level, self.id)
+        rows = ask_rows(self._rest, self.level, self.id)
         # A series may have begun since its siblings were asked for; it comes with the next look.
         kept = {row["ID"] for row in self._all_series}
         return [row for row in rows if row["ParentSeries"] in kept]
@@ -182,9 +127,10 @@ class ResourceFacts:
     @cached_property
     def instances(self) -> list[Instance]:
         """Its instances."""
+        rows = self._attachments.complete(self.rows)
         if self.level == "Study":
-            return _instances(self.rows, defaultdict(lambda: self.id))
-        return _instances(self.rows, {row["ID"]: row["ParentStudy"] for row in self.series})
+            return as_instances(rows, defaultdict(lambda: self.id))
+        return as_instances(rows, {row["ID"]: row["ParentStudy"] for row in self.series})
 
     # As rules ask
 
@@ -236,14 +182,14 @@ class ResourceFacts:
         for series_id in self.representatives.keys() - self._read_whole:
             self._files |= self._rest.get(f"/series/{series_id}/instances-tags?short", WHOLE_SERIES_SECONDS)
             self._read_whole.add(series_id)
-        return (instance.id for instance in self.instances)
+        return (row["ID"] for row in in_order(self.rows))
 
     @cached_property
     def representatives(self) -> dict[str, str]:
         """The instance with the lowest number of each series."""
         first: dict[str, str] = {}
-        for instance in self.instances:
-            first.setdefault(instance.series_id, instance.id)
+        for row in in_order(self.rows):
+            first.setdefault(row["ParentSeries"], row["ID"])
         return first
 
     def read(self, instance_id: str, key: Key) -> list[str | None]:
@@ -328,7 +274,7 @@ class ResourceFacts:
     def part(self, level: str, resource_id: str) -> "ResourceFacts":
         """The facts about one of its studies, series or instances, without asking Orthanc again."""
         made = ResourceFacts(self._rest, resource_id, level)
-        made._files, made._read_whole = self._files, self._read_whole
+        made._attachments, made._files, made._read_whole = self._attachments, self._files, self._read_whole
         if level == "Instance":
             row = self._by_id[resource_id]
             made.series = [self._series_by_id[row["ParentSeries"]]]
