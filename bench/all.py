@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import cost
+import facts
 import latency
 import receiving
 import rules
@@ -59,6 +60,7 @@ PARTS = (
     Part("receiving", lambda: receiving.measure(200, 15), lambda: receiving.measure(50, 1)),
     Part("latency", lambda: latency.measure(200), lambda: latency.measure(20)),
     Part("small-studies", lambda: small_studies.measure(1500), lambda: small_studies.measure(100)),
+    Part("facts", lambda: facts.measure(2000, [1, 10]), lambda: facts.measure(200, [1])),
     Part("rules", rules.measure, lambda: rules.measure((10, 1000))),
     Part(
         "scale",
