@@ -29,6 +29,7 @@ from dicom_router.store.location import database_place, owner, told_place
 from dicom_router.store.opening import OpeningThread
 from dicom_router.store.store import Store, open_store
 from dicom_router.transports.transport import JobState
+from dicom_router.unexpected import kind_and_place
 
 START_SECONDS = 20.0
 RETIRE_SECONDS = 30.0  # for the requests that read a database which is to be replaced
@@ -144,7 +145,7 @@ class Router:
             if self._rest is not None:
                 self._starting_place.remember(self._rest, time.time())
         except Exception as problem:  # noqa: BLE001 - the next try remembers it
-            self._log(f"where the first start was could not be written down: {problem!r}")
+            self._log(f"where the first start was could not be written down: {kind_and_place(problem)}")
 
     def _open_later(self, told: Problem) -> None:
         self._opening = OpeningThread(partial(self._open_again, told))

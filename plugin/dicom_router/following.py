@@ -10,6 +10,7 @@ from contextlib import suppress
 from dicom_router.bell import BellThread
 from dicom_router.store.database import LOST, session
 from dicom_router.store.store import Store
+from dicom_router.unexpected import kind_and_place
 
 FOLLOW_SECONDS = 2.0
 
@@ -43,7 +44,7 @@ class FollowingThread(BellThread):
             with suppress(*LOST), session(self._store.database):  # the dispatcher tells of a lost database
                 self._follow()
         except Exception as problem:  # noqa: BLE001 - the next round looks again
-            self._log(f"what other Orthancs changed could not be followed and will be again: {problem!r}")
+            self._log(f"what other Orthancs changed could not be followed and will be again: {kind_and_place(problem)}")
         return FOLLOW_SECONDS
 
     def _follow(self) -> None:

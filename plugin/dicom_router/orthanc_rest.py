@@ -12,6 +12,7 @@ import urllib3
 
 from dicom_router.host.sdk import OrthancHost
 from dicom_router.slow_sending import limit, unhurried
+from dicom_router.unexpected import PlainlyToldError
 
 NOT_FOUND = 404
 
@@ -31,7 +32,7 @@ DOWNLOAD_SECONDS = 1800.0  # without a byte: Orthanc makes a whole archive befor
 DOWNLOAD_BYTES = 1 << 20  # at a time
 
 
-class OrthancError(Exception):
+class OrthancError(PlainlyToldError):
     """Orthanc refused a call. `code` is its ErrorCode, `details` its text, `payload` what 1.12.10 and later add."""
 
     def __init__(self, status: int, code: int, details: str, payload: dict[str, Any] | None = None) -> None:

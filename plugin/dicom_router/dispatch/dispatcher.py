@@ -27,6 +27,7 @@ from dicom_router.store.failover import MOST_AT_ONCE
 from dicom_router.store.queue import LEASE_SECONDS
 from dicom_router.store.store import Store
 from dicom_router.transports.transport import JobState
+from dicom_router.unexpected import kind_and_place
 
 ERROR_PAUSE_SECONDS = 0.5
 IDLE_SECONDS = 10.0
@@ -128,7 +129,7 @@ class Dispatcher:
             self._shut_down()
             self._given_back = True
         except Exception as problem:  # noqa: BLE001 - the next start finds out what is under way
-            self._outside.log(f"the dispatcher could not write everything down at its end: {problem!r}")
+            self._outside.log(f"the dispatcher could not write everything down at its end: {kind_and_place(problem)}")
 
     def _wait_for_database(self, problem: Exception) -> None:
         """What is on its way goes on, until another Orthanc might believe that this one is dead."""
@@ -145,7 +146,9 @@ class Dispatcher:
         except LOST:
             raise
         except Exception as problem:  # noqa: BLE001 - sending the new ones is better than sending none
-            self._outside.log(f"what was under way before the restart could not be looked at: {problem!r}")
+            self._outside.log(
+                f"what was under way before the restart could not be looked at: {kind_and_place(problem)}"
+            )
             return
         if lost:
             self._outside.log(f"{len(lost)} deliveries that were under way before the restart are sent on")
@@ -164,7 +167,7 @@ class Dispatcher:
         except LOST:
             raise
         except Exception as problem:  # noqa: BLE001 - the loop outlives any mistake; guarded writes keep the queue right
-            self._outside.log(f"the dispatcher met an unexpected error and goes on: {problem!r}")
+            self._outside.log(f"the dispatcher met an unexpected error and goes on: {kind_and_place(problem)}")
             self._workers.stopping.wait(ERROR_PAUSE_SECONDS)
 
     def _advance(self, now: float) -> bool:
@@ -236,8 +239,9 @@ class Dispatcher:
         except Exception as problem:  # noqa: BLE001 - as a damaged row, which is met again at each look
             if delivery.id not in self._not_handed_over:
                 self._not_handed_over.add(delivery.id)
-                kind = type(problem).__name__  # what it says may hold patient data
-                self._outside.log(f"delivery {delivery.id} could not be handed to the next destination: {kind}")
+                self._outside.log(
+                    f"delivery {delivery.id} could not be handed to the next destination: {kind_and_place(problem)}"
+                )
             return False
         return True
 

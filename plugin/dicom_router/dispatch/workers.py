@@ -12,6 +12,7 @@ from dicom_router.deliveries.outcome import SendError
 from dicom_router.dispatch.pool import Pool
 from dicom_router.dispatch.verifiers import Verifiers
 from dicom_router.store.database import LOST
+from dicom_router.unexpected import kind_and_place
 
 # Apart from each other: destinations that hang keep nobody from being sent to.
 ORTHANC_THREADS = 16  # wait for Orthanc, which answers at once
@@ -81,7 +82,7 @@ class Workers:
             try:
                 result = work()
             except Exception as problem:  # noqa: BLE001 - told as an unknown, passing error
-                result = SendError.passing("InternalError", type(problem).__name__)
+                result = SendError.passing("InternalError", kind_and_place(problem))
             self.post(lambda: then(result))
 
         return run

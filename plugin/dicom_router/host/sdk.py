@@ -16,6 +16,7 @@ from urllib.parse import unquote_plus
 from dicom_router.host.kept import keep
 from dicom_router.host.request_threads import RequestThreads
 from dicom_router.host.thread_state import keep_thread_state
+from dicom_router.unexpected import kind_and_place
 from dicom_router.users import checks_users, user_of
 
 PLUGIN = "python"  # all Python scripts are this one plugin for Orthanc
@@ -148,12 +149,16 @@ class OrthancHost:
             try:
                 response = self._threads.run(lambda: respond(uri, request))
             except Exception as problem:  # noqa: BLE001 - nothing may be raised into Orthanc
-                self.log_error(f"dicom-router: the request {request.get('method')} {uri} failed: {problem!r}")
+                self.log_error(
+                    f"dicom-router: the request {request.get('method')} {uri} failed: {kind_and_place(problem)}"
+                )
                 response = Response(b'{"Error": "Internal error; see the log of Orthanc.", "Problems": []}', status=500)
             try:
                 self._answer(output, response)
             except Exception as problem:  # noqa: BLE001 - the client is gone
-                self.log_error(f"dicom-router: {request.get('method')} {uri} could not be answered: {problem!r}")
+                self.log_error(
+                    f"dicom-router: {request.get('method')} {uri} could not be answered: {kind_and_place(problem)}"
+                )
 
         self._orthanc.RegisterRestCallback(pattern, keep(answer))
 
@@ -190,7 +195,7 @@ class OrthancHost:
             try:
                 callback(change, resource_id)
             except Exception as problem:  # noqa: BLE001 - nothing may be raised into Orthanc
-                self.log_error(f"dicom-router: {change.value} was not handled: {problem!r}")
+                self.log_error(f"dicom-router: {change.value} was not handled: {kind_and_place(problem)}")
 
         return keep(listen)
 

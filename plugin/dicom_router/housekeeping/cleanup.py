@@ -19,6 +19,7 @@ from dicom_router.store.database import LOST, session
 from dicom_router.store.store import Store
 from dicom_router.studies.instances import list_instances
 from dicom_router.studies.study import exists
+from dicom_router.unexpected import kind_and_place
 
 LOOK_AGAIN_SECONDS = 20.0
 AT_ONCE = 100  # instances, so that a stop is quick
@@ -86,7 +87,7 @@ class Cleanup:
             raise
         except Exception as problem:  # noqa: BLE001 - deleting later is safe
             if name not in self._failed:
-                self._log(f"{name} could not be deleted after sending and will be later: {problem!r}")
+                self._log(f"{name} could not be deleted after sending and will be later: {kind_and_place(problem)}")
             self._failed.add(name)
             return False
         self._failed.discard(name)
@@ -203,5 +204,5 @@ class CleanupThread(BellThread):
         except OrthancError as problem:
             self._log(f"studies could not be deleted after sending and will be later: {problem}")
         except Exception as problem:  # noqa: BLE001 - deleting later is safe, not looking again is not
-            self._log(f"deleting after sending met an unexpected error and goes on: {problem!r}")
+            self._log(f"deleting after sending met an unexpected error and goes on: {kind_and_place(problem)}")
         return LOOK_AGAIN_SECONDS

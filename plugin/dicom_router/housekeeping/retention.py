@@ -9,6 +9,7 @@ from dicom_router.problems import Problem
 from dicom_router.store.database import session
 from dicom_router.store.store import Store
 from dicom_router.studies.study import exists
+from dicom_router.unexpected import kind_and_place
 
 ROUND_SECONDS = 30.0
 ROUNDS_TO_PRUNE = 20
@@ -99,4 +100,4 @@ class HousekeepingThread:
         except OrthancError as problem:
             self._log(f"housekeeping could not ask Orthanc and will again: {problem}")
         except Exception as problem:  # noqa: BLE001 - the next round tries again
-            self._log(f"housekeeping failed and will be tried again: {problem!r}")
+            self._log(f"housekeeping failed and will be tried again: {kind_and_place(problem)}")

@@ -8,6 +8,7 @@ from dicom_router.bell import BellThread
 from dicom_router.store.database import LOST
 from dicom_router.store.rescue_copy import RescueFile
 from dicom_router.store.store import Store
+from dicom_router.unexpected import kind_and_place
 
 ROUND_SECONDS = 10.0
 TROUBLED_SECONDS = 2.0
@@ -34,7 +35,7 @@ class SafekeepingThread(BellThread):
             self._look_after_trouble()
             self._write()
         except Exception as problem:  # noqa: BLE001 - the next round tries again
-            self._log(f"the copy of what a damaged database would lose could not be made: {problem!r}")
+            self._log(f"the copy of what a damaged database would lose could not be made: {kind_and_place(problem)}")
         return TROUBLED_SECONDS if self._store.trouble() else ROUND_SECONDS
 
     def _look_after_trouble(self) -> None:

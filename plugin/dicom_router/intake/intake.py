@@ -20,6 +20,7 @@ from dicom_router.orthanc_rest import OrthancRest
 from dicom_router.store.database import LOST
 from dicom_router.store.journal import Position
 from dicom_router.store.roles import NotOursError
+from dicom_router.unexpected import kind_and_place
 
 SAFETY_POLL_SECONDS = 5.0
 SEVERAL_POLL_SECONDS = 1.0  # the doorbell of another Orthanc is not heard here
@@ -335,7 +336,7 @@ class IntakeThread(BellThread):
             self._database_lost = True
             return DATABASE_RETRY_SECONDS
         except Exception as problem:  # noqa: BLE001 - the position was not moved; the next round reads again
-            self._log(f"the change log could not be read and will be again: {problem!r}")
+            self._log(f"the change log could not be read and will be again: {kind_and_place(problem)}")
             return RETRY_SECONDS
         finally:
             self._tenure.end()

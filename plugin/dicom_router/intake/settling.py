@@ -9,6 +9,7 @@ from dicom_router.orthanc_rest import OrthancError, OrthancRest, OrthancUnreacha
 from dicom_router.store.database import LOST
 from dicom_router.store.roles import NotOursError
 from dicom_router.studies.study import ROUTES
+from dicom_router.unexpected import kind_and_place
 
 PAGE = 1000
 GRACE_SECONDS = 3.0  # Orthanc looks for stable resources every half second; the rest is for a busy machine
@@ -191,7 +192,7 @@ class Settling:
         except (*LOST, NotOursError):  # reading begins anew from the place that was written last
             raise
         except Exception as problem:  # noqa: BLE001 - one resource must not stop the others, and must not be lost
-            self._log(f"{self._name(resource_id)} could not be looked at and will be again: {problem!r}")
+            self._log(f"{self._name(resource_id)} could not be looked at and will be again: {kind_and_place(problem)}")
             first = quiet.first_seq if quiet else self._stable.get(resource_id, seq)
             self._quiet[resource_id] = Quiet(now + RETRY_SECONDS, first, seq)
             if before is not None:

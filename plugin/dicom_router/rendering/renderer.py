@@ -17,6 +17,7 @@ from dicom_router.rendering.pseudonyms import Pseudonyms
 from dicom_router.rendering.uids import Kind, kind_of
 from dicom_router.tags import by_number
 from dicom_router.transfer_syntaxes import SYNTAXES
+from dicom_router.unexpected import kind_and_place
 
 SECONDS = 300.0  # for Orthanc to alter one instance; to compress a long cine takes its time
 # While a copy is made, Orthanc holds its file four times, then the router five times (measured with 190 MB), in one
@@ -67,9 +68,9 @@ class Renderer:
             text = "The instance is not sent: one of its own UIDs would be left in the anonymised copy."
             return SendError.refusal("NotAnonymous", text)
         except (MemoryError, OSError) as problem:
-            return SendError.passing("InternalError", type(problem).__name__)
+            return SendError.passing("InternalError", kind_and_place(problem))
         except Exception as problem:  # noqa: BLE001 - whatever a damaged file does; its values must not be told
-            text = f"The copy of the instance could not be made ({type(problem).__name__})."
+            text = f"The copy of the instance could not be made: {kind_and_place(problem)}."
             return SendError.refusal("CannotAlter", text)
 
     def copies(self, instances: Sequence[Instance], alteration: Alteration) -> list[Instance]:

@@ -10,6 +10,7 @@ from dicom_router.orthanc_rest import OrthancUnreachableError
 from dicom_router.routing.routing import BACKFILL, Routing
 from dicom_router.store.database import LOST
 from dicom_router.studies.study import ResourceFacts
+from dicom_router.unexpected import kind_and_place
 
 DATABASE_RETRY_SECONDS = 1.0
 PAGE = 500
@@ -100,7 +101,7 @@ class Backfill:
                 self._look_until_answered(study_id, rules)
         except Exception as problem:  # noqa: BLE001 - told where the backfill is asked for
             state, error = "Failed", str(problem)
-            self._log(f"the backfill ended: {problem!r}")
+            self._log(f"the backfill ended: {kind_and_place(problem)}")
         self._tell(state=state, error=error, ended_at=self._clock())
 
     def _find(self, query: dict[str, str]) -> list[str]:
@@ -156,7 +157,7 @@ class Backfill:
         except (*LOST, OrthancUnreachableError):
             raise
         except Exception as problem:  # noqa: BLE001 - counted, and told
-            self._log(f"study {study_id} could not be looked at by the backfill: {problem!r}")
+            self._log(f"study {study_id} could not be looked at by the backfill: {kind_and_place(problem)}")
             self._tell(failed=self._progress.failed + 1, looked_at=self._progress.looked_at + 1)
             return
         self._destinations.update(labels)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from dicom_router.deliveries.instance import Instance
 from dicom_router.deliveries.outcome import SendError
 from dicom_router.transports.transport import JobReport, JobState
+from dicom_router.unexpected import kind_and_place
 
 PREFIX = "router-"
 REMEMBERED = 200  # ended jobs that can still be looked at
@@ -125,7 +126,7 @@ class OwnJobs:
         try:
             job.error = work(job)
         except Exception as problem:  # noqa: BLE001 - an unknown, passing error; what it says may hold patient data
-            job.error = SendError.passing("InternalError", type(problem).__name__)
+            job.error = SendError.passing("InternalError", kind_and_place(problem))
         job.state = JobState.FAILURE if job.error else JobState.SUCCESS  # last: whoever sees it sees the rest
         self._ended(job_id, job.state)
 
