@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
 // Dialogs on the browser's own <dialog>: it keeps the focus inside, closes on Escape and gives the focus back.
 import { signal } from "@preact/signals";
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import { html } from "../lib/html.js";
 import { Button } from "./button.js";
 import { Icon } from "./icons.js";
@@ -9,7 +9,8 @@ import { Icon } from "./icons.js";
 /** Open while it is in the page. `onClose` is called for Escape and the cross; `actions` stand at the bottom. */
 export function Dialog({ title, onClose, actions, wide = false, children }) {
   const dialog = useRef();
-  useEffect(() => {
+  // Before the next key is read, which is for the dialog already: an effect after painting would miss an Escape.
+  useLayoutEffect(() => {
     const before = document.activeElement;
     const own = dialog.current;
     own.showModal();
