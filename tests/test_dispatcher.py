@@ -704,6 +704,31 @@ def test_one_that_cannot_fail_over_keeps_no_other_and_is_told_once(world: World)
     assert len([told for told in world.log if f"delivery {damaged} " in told]) == 1
 
 
+def test_one_that_cannot_be_closed_keeps_no_other_and_is_told_once(world: World) -> None:
+    plain = world.store.queue.succeed
+    world.study("damaged")
+    world.study("s")
+    damaged = world.send("damaged", "A")
+
+    def succeed(delivery: Delivery, *told: Any) -> bool:
+        if delivery.id == damaged:
+            raise ValueError("something that the database does not take")
+        return plain(delivery, *told)
+
+    world.store.queue.succeed = succeed  # type: ignore[method-assign]
+    world.start()
+    world.wait(lambda: len(world.stored("A")) >= 5, "the first is sent")
+    for _ in range(3):
+        sent = world.send("s", "A")
+        world.dispatcher.ring()
+        world.becomes(sent, Status.COMPLETED)
+    assert found(world.store, damaged).status is Status.SENDING
+    assert len([told for told in world.log if f"delivery {damaged} could not be closed: ValueError" in told]) == 1
+    world.store.queue.succeed = plain  # type: ignore[method-assign]
+    world.dispatcher.ring()
+    world.becomes(damaged, Status.COMPLETED)
+
+
 def test_what_waited_for_a_window_beyond_after_fails_over_once_the_destination_is_held(world: World) -> None:
     world.closed.add("A")
     for study in ("s", "urgent"):

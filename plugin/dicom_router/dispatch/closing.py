@@ -18,9 +18,11 @@ from dicom_router.dispatch.sending import Sending
 from dicom_router.dispatch.verification import Verification, not_kept, verify
 from dicom_router.dispatch.workers import Workers
 from dicom_router.orthanc_rest import OrthancError
+from dicom_router.store.database import LOST
 from dicom_router.store.ledger import Ledger
 from dicom_router.store.queue import DeliveryQueue
 from dicom_router.studies.study import exists
+from dicom_router.unexpected import kind_and_place
 
 UNASKED = "Orthanc no longer had them when the destination was to be asked for them"
 
@@ -34,22 +36,24 @@ class Closing:
         self._workers = workers
         self._outside = outside
         self._random = random.Random()  # noqa: S311 - spreads retries
+        self._not_closed: set[int] = set()  # deliveries of which the log was told
 
     def close_over(self, active: list[Sending], now: float) -> bool:
         """Close, or verify first, what has nothing left to send. What was closed leaves `active`.
 
         True when there was any, which makes room for the next.
         """
-        over = [sending for sending in active if sending.over]
-        for sending in over:
+        done = False
+        for sending in [sending for sending in active if sending.over]:
             if self._must_verify(sending):
                 sending.verifying = True
                 ask, told = partial(self._verify, sending), partial(self._verified, sending)
                 self._workers.start_verifying(sending.destination.name, ask, told)
-            else:
-                self._close(sending, now)
+                done = True
+            elif self._closed(sending, now):
                 active.remove(sending)
-        return bool(over)
+                done = True
+        return done
 
     def give_back(self, active: list[Sending], now: float) -> None:
         """The router stops: write what is known to have arrived, and leave the rest for the next start."""
@@ -57,7 +61,7 @@ class Closing:
             for chunk in sending.chunks:
                 self._ledger.close_chunk(chunk.ledger_id, chunk.accepted)
             sending.leave_under_way()
-            self._close(sending, now)
+            self._closed(sending, now)
 
     # Verification
 
@@ -109,6 +113,19 @@ class Closing:
             sending.error = not_kept()
 
     # The write
+
+    def _closed(self, sending: Sending, now: float) -> bool:
+        """False: it could not be, is tried again, and keeps no other one from being closed."""
+        try:
+            self._close(sending, now)
+        except LOST:
+            raise
+        except Exception as problem:  # noqa: BLE001 - as a damaged row, which is met again each time
+            if sending.delivery.id not in self._not_closed:
+                self._not_closed.add(sending.delivery.id)
+                self._outside.log(f"delivery {sending.delivery.id} could not be closed: {kind_and_place(problem)}")
+            return False
+        return True
 
     def _close(self, sending: Sending, now: float) -> None:
         name_refused(self._queue, sending, now)
