@@ -476,7 +476,7 @@ def test_the_text_of_an_error_is_not_told_since_another_system_wrote_it(world: W
 
 @contextmanager
 def running(world: World) -> Iterator[list[AlertThread]]:
-    threads = alert_threads(world.alerting, world.carriers, world.store, world.log.append)
+    threads = alert_threads(world.alerting.look, world.carriers, world.store, world.log.append)
     for thread in threads:
         thread.start()
     yield threads

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """A backfill: where Orthanc limits how many studies it finds (LimitFindResults), and where something fails."""
 
+import threading
 import time
 from typing import Any
 
@@ -80,3 +81,25 @@ def test_what_fails_with_one_study_ends_no_backfill(
     progress = ended(world, {}, MOST).progress()
     assert (progress.state, progress.looked_at, progress.failed) == ("Done", len(STUDIES), failed)
     assert progress.deliveries == len(STUDIES) - failed
+
+
+def test_one_that_is_canceled_while_the_database_is_away_was_stopped(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert world.routing is not None
+    looked = threading.Event()
+
+    plain = world.routing.look_at
+
+    def look_at(study: str, *arguments: Any, **named: Any) -> Any:
+        if study == STUDIES[-1]:
+            looked.set()
+            raise LOST[0]("the database does not answer")
+        return plain(study, *arguments, **named)
+
+    monkeypatch.setattr(world.routing, "look_at", look_at)
+    backfill = Backfill(world.routing, lambda: world.now, lambda: None, lambda _: None, MOST)
+    backfill.begin({}, None, dry_run=False)
+    assert looked.wait(LIMIT)
+    backfill.cancel()
+    assert (backfill.progress().state, backfill.progress().looked_at) == ("Stopped", len(STUDIES) - 1)

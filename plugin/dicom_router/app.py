@@ -3,7 +3,7 @@
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -68,7 +68,7 @@ class Router:
             time.monotonic,
             self._log,
         )
-        self._opening: OpeningThread | None = None
+        self._opening: list[OpeningThread] = []
         self._safekeeping: SafekeepingThread | None = None
         self._damaged: Store | None = None
         self._stopping = False
@@ -99,7 +99,7 @@ class Router:
         elif change is Change.STARTED:
             try:
                 self._start()
-                self._alarms.start(self._services.store)
+                self._start_alarms()
             finally:
                 self._started.set()
         elif change is Change.STOPPED:
@@ -129,7 +129,8 @@ class Router:
                 self._open_later(told)
         except Exception as problem:  # noqa: BLE001 - Orthanc could not be asked just now, perhaps; nobody else would tell
             self._remember_place()
-            told = Problem("Router", f"The router could not begin, and tries again by itself: {problem!r}.")
+            met = kind_and_place(problem)
+            told = Problem("Router", f"The router could not begin, and tries again by itself: {met}.")
             self._suspend(told)
             self._open_later(told)
 
@@ -148,8 +149,18 @@ class Router:
             self._log(f"where the first start was could not be written down: {kind_and_place(problem)}")
 
     def _open_later(self, told: Problem) -> None:
-        self._opening = OpeningThread(partial(self._open_again, told))
-        self._opening.start()
+        self._start_opening(partial(self._open_again, told))
+
+    def _start_opening(self, opened: Callable[[], bool]) -> None:
+        thread = OpeningThread(opened)
+        self._opening.append(thread)
+        thread.start()
+
+    def _start_alarms(self) -> None:
+        try:
+            self._alarms.start(self._services.store)
+        except Exception as problem:  # noqa: BLE001 - routing goes on without them
+            self._log(f"alerts could not begin: {kind_and_place(problem)}")
 
     def _begin(self, store: Store) -> None:
         """With an open database: route, unless something is wrong with the configuration."""
@@ -165,19 +176,25 @@ class Router:
                 self._tell_suspended()
             elif self._rest is not None:
                 self._run(store, self._rest)
-        except LOST as problem:
-            self._services.store = None
-            raise UnreachableError(f"The router's database does not answer any more: {problem}") from problem
-        except Exception:
+        except Exception as problem:
             self._services.store = None
             store.close()  # another try opens it again
+            if isinstance(problem, LOST):
+                raise _lost(problem) from problem
             raise
         if store.rescue is not None:
             self._safekeeping = SafekeepingThread(store, store.rescue, self._log)
             self._safekeeping.start()
 
     def _open_again(self, told: Problem) -> bool:
-        """What kept routing from beginning at the start, as `told`, may be over. True: no more tries are needed."""
+        """What kept routing from beginning, as `told`, may be over. True: no more tries are needed."""
+        try:
+            return self._try_again(told)
+        finally:
+            if not self._alarms.running:
+                self._start_alarms()
+
+    def _try_again(self, told: Problem) -> bool:
         try:
             if self._rest is None or not self._services.orthanc_version:
                 self._connect()
@@ -190,16 +207,16 @@ class Router:
         except Exception:  # noqa: BLE001 - as at the start, which was told; the next try may do better
             self._remember_place()
             return False
-        self._alarms.stop()  # theirs is a makeshift database
+        damaged = self._damaged
         try:
             self._services.store = store  # first: without a problem and without a database nobody could tell why
             self._services.problems.remove(told)
             self._begin(store)
         except Exception:  # noqa: BLE001 - the next try may do better
+            if self._damaged is not damaged:  # that is told, and a thread of its own mends it
+                return True
             self._services.problems.append(told)
             return False
-        finally:
-            self._alarms.start(self._services.store)
         return True
 
     def _met_damage(self, store: Store, reason: str) -> None:
@@ -216,15 +233,16 @@ class Router:
                 store.rescue.damaged(reason)
         self._suspend(problem)
         if not again and not self._stopping:
-            self._opening = OpeningThread(partial(self._begin_anew, problem))
-            self._opening.start()
+            self._start_opening(partial(self._begin_anew, problem))
 
     def _begin_anew(self, told: Problem) -> bool:
         """With another database, after this one was damaged, as `told`. True once that works."""
-        self._stop_routing()
-        store, self._services.store = self._services.store, None
-        if store is not None and store.file is not None:
-            store.file.retire(RETIRE_SECONDS)  # else SQLite would remove the log of the fresh one at their end
+        store = self._services.store
+        if store is not None:  # the first try; meanwhile alerts tell of it
+            self._stop_routing()
+            self._services.store = None
+            if store.file is not None:
+                store.file.retire(RETIRE_SECONDS)  # else SQLite would remove the log of the fresh one at their end
         return self._open_again(told)
 
     def _learn_queries(self, rest: HttpRest | SdkRest) -> None:
@@ -243,13 +261,16 @@ class Router:
         except ValueError as problem:
             raise StoreError(f"The address of the database {problem}") from None
         self._services.database_name = f"SQLite {place.name}" if isinstance(place, Path) else str(place)
-        store = open_store(place, self._owner(), time.time)
+        store = open_store(place, self._owner(), time.time, self._alarms.stop)  # theirs is a makeshift database
         try:
             store.begin()
             if self._rest is not None:
                 self._starting_place.keep(store, self._rest, time.time(), stopgap=wanted is None)
-        except LOST as problem:
-            raise UnreachableError(f"The router's database does not answer any more: {problem}") from problem
+        except Exception as problem:
+            store.close()  # else its place among several Orthancs stays taken
+            if isinstance(problem, LOST):
+                raise _lost(problem) from problem
+            raise
         return store
 
     def _owner(self) -> str:
@@ -266,9 +287,10 @@ class Router:
 
     def _stop(self) -> None:
         self._stopping = True
-        if self._opening is not None:
-            self._opening.stop()
+        for thread in self._opening:
+            thread.stop()
         self._stop_routing()
+        self._alarms.close()
         self._host.stop_listening()
         if self._rest is not None:
             self._rest.close()
@@ -304,3 +326,7 @@ class Router:
 
     def _log(self, message: str) -> None:
         self._host.log_warning(f"dicom-router: {message}")
+
+
+def _lost(problem: Exception) -> UnreachableError:
+    return UnreachableError(f"The router's database does not answer any more: {problem}")

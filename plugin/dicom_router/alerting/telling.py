@@ -146,9 +146,9 @@ class AlertThread(BellThread):
 
 
 def alert_threads(
-    alerting: Alerting, carriers: Sequence[Carrier], store: Store, log: Callable[[str], None]
+    look: Callable[[], None], carriers: Sequence[Carrier], store: Store, log: Callable[[str], None]
 ) -> list[AlertThread]:
     """One that looks, and one for each channel: none waits for another."""
-    looking = AlertThread("router-alerts", alerting.look, store, log)
+    looking = AlertThread("router-alerts", look, store, log)
     carrying = [AlertThread("router-messages", each.carry, store, log, STOP_SECONDS) for each in carriers]
     return [looking, *carrying]

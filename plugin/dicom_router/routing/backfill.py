@@ -98,7 +98,9 @@ class Backfill:
                 if self._stopping.wait(PAUSE_SECONDS):
                     state = "Stopped"
                     break
-                self._look_until_answered(study_id, rules)
+                if not self._look_until_answered(study_id, rules):
+                    state = "Stopped"
+                    break
         except Exception as problem:  # noqa: BLE001 - told where the backfill is asked for
             state, error = "Failed", str(problem)
             self._log(f"the backfill ended: {kind_and_place(problem)}")
@@ -139,16 +141,16 @@ class Backfill:
             since += PAGE
         return found
 
-    def _look_until_answered(self, study_id: str, rules: Sequence[str] | None) -> None:
-        """While the router's database is away, the backfill waits."""
+    def _look_until_answered(self, study_id: str, rules: Sequence[str] | None) -> bool:
+        """While the router's database is away, the backfill waits. False: it was stopped then."""
         while True:
             try:
                 self._look(study_id, rules)
             except LOST:
                 if self._stopping.wait(DATABASE_RETRY_SECONDS):
-                    return
+                    return False
             else:
-                return
+                return True
 
     def _look(self, study_id: str, rules: Sequence[str] | None) -> None:
         """One that cannot be looked at ends nothing."""

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dicom_router.bell import BellThread
 
 TRY_AGAIN_SECONDS = 5.0
-DONE_SECONDS = 3600.0
 
 
 class OpeningThread(BellThread):
@@ -16,9 +15,10 @@ class OpeningThread(BellThread):
         super().__init__("router-opening")
         self._opened = opened
         self._begun = False  # it has just failed
-        self._done = False
 
     def _round(self) -> float:
-        self._done = self._done or (self._begun and self._opened())
+        if self._begun and self._opened():
+            self._stopping = True  # its work is done; nobody need stop it
+            return 0.0
         self._begun = True
-        return DONE_SECONDS if self._done else TRY_AGAIN_SECONDS
+        return TRY_AGAIN_SECONDS

@@ -4,6 +4,7 @@
 import hashlib
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -76,7 +77,7 @@ class Postgres(PooledPostgresqlDatabase):
             raise
 
 
-def open_postgres(address: PostgresAddress) -> Postgres:
+def open_postgres(address: PostgresAddress, leave: Callable[[], None] = lambda: None) -> Postgres:
     """The database at `address`, brought to this code's schema; it must exist. Raises StoreError."""
     driver_error()
     database = Postgres(address)
@@ -84,7 +85,8 @@ def open_postgres(address: PostgresAddress) -> Postgres:
         with session(database):
             _check_encoding(database, address)
             migrate(database)
-        database.bind(TABLES)  # not before: meanwhile alerts use a makeshift one
+        leave()
+        database.bind(TABLES)
     except LOST as problem:
         database.close_all()
         raise UnreachableError(_cannot_be_used(address, problem)) from None

@@ -33,19 +33,19 @@ HEADER = b"SQLite format 3\0"
 PARTS = ("-wal", "-shm", "")  # the file itself last: without it the fresh one is put in its place
 
 
-def open_or_replace(path: Path, clock: Callable[[], float]) -> SqliteFile:
+def open_or_replace(path: Path, clock: Callable[[], float], leave: Callable[[], None] = lambda: None) -> SqliteFile:
     """The database at `path`; a fresh one when it is damaged, or missing although it was there. Raises StoreError."""
     copy = read_copy(rescue_place(path))
     try:
         _finish_replacing(path)
         try:
             _refuse_lost(path, copy)
-            return open_sqlite(path)
+            return open_sqlite(path, leave)
         except DamageError as problem:
             if not _is_ours(path, copy):
                 raise StoreError(f"{problem} Move it away, or name another file in Router.Database.") from problem
             _replace(path, copy, problem.reason, clock())
-        return open_sqlite(path)
+        return open_sqlite(path, leave)
     except (OSError, sqlite3.Error, peewee.DatabaseError) as problem:
         raise UnreachableError(
             f"The router's database {path} is damaged and could not be replaced: {problem}. It is tried again."

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Opening the side database in an SQLite file, in WAL mode, with connections that are kept: opening one costs."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import peewee
@@ -16,7 +17,7 @@ LARGE = frozenset({"delivery", "timeline", "attempt", "decision", "study_text", 
 MOST_CONNECTIONS = 100  # more than there are threads, Orthanc's included (`HttpThreadsCount`, 50)
 
 
-def open_sqlite(path: Path) -> SqliteFile:
+def open_sqlite(path: Path, leave: Callable[[], None] = lambda: None) -> SqliteFile:
     """The database at `path`, made when missing, brought to this code's schema.
 
     Raises StoreError: DamageError for a damaged file, UnreachableError for one that cannot be read or written now.
@@ -39,7 +40,8 @@ def open_sqlite(path: Path) -> SqliteFile:
         with session(database):
             migrate(database)
             _check(database, whole=path.stat().st_size <= WHOLE_CHECK_BYTES)
-        database.bind(TABLES)  # not before: meanwhile alerts use a makeshift one
+        leave()
+        database.bind(TABLES)
     except peewee.DatabaseError as problem:
         # SQLite removes its log by name when the last connection closes: before it is another's.
         database.close_all()

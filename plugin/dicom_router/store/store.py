@@ -97,12 +97,15 @@ class Store:
             self.database.close_idle()
 
 
-def open_store(place: Path | PostgresAddress, owner: str, clock: Clock) -> Store:
+def open_store(
+    place: Path | PostgresAddress, owner: str, clock: Clock, leave: Callable[[], None] = lambda: None
+) -> Store:
     """The store in an SQLite file, made when missing, or in PostgreSQL, where the server's clock counts.
 
-    `owner` names this Orthanc. Raises StoreError.
+    `owner` names this Orthanc; `leave` ends what uses another store, once this one can be used: the tables are those of
+    one database at a time. Raises StoreError.
     """
     if isinstance(place, Path):
-        return Store(open_or_replace(place, clock), owner, clock)
-    database = open_postgres(place)
+        return Store(open_or_replace(place, clock, leave), owner, clock)
+    database = open_postgres(place, leave)
     return Store(database, owner, ServerClock(database), Presence(database, owner))
