@@ -729,6 +729,21 @@ def test_one_that_cannot_be_closed_keeps_no_other_and_is_told_once(world: World)
     world.becomes(damaged, Status.COMPLETED)
 
 
+@pytest.mark.parametrize("large", [True, False], ids=["large instances", "no HTTP port"])
+def test_a_folder_that_hangs_is_tried_with_one_instance_at_a_time(world: World, large: bool) -> None:
+    world.destinations["F"] = destination("F", kind=Kind.FOLDER, retry=QUICK)
+    world.orthanc.holds_interpreter = not large
+    world.transport.peer("F").hangs_after = 0
+    for _ in range(30):
+        world.orthanc.receive("cine", size=65 * 1024 * 1024 if large else 1000)
+    world.send("cine", "F")
+    world.start()
+    world.wait(lambda: world.transport.running("F") > 0, "a try")
+    for _ in range(5):
+        a_round_later(world, 1)
+    assert world.transport.running("F") == 1
+
+
 def test_what_waited_for_a_window_beyond_after_fails_over_once_the_destination_is_held(world: World) -> None:
     world.closed.add("A")
     for study in ("s", "urgent"):

@@ -8,7 +8,7 @@ from functools import partial
 
 from dicom_router.deliveries.delivery import LAST_URGENT_RANK, Delivery, Priority, Reason
 from dicom_router.deliveries.outcome import INTERRUPTED, SendError
-from dicom_router.destination import Kind
+from dicom_router.destination import Destination, Kind
 from dicom_router.dispatch.hang_up import resolve
 from dicom_router.dispatch.health import Blocked, Health
 from dicom_router.dispatch.lanes import Candidate, next_destination
@@ -258,12 +258,18 @@ class Sender:
             return
         by_job = sending.destination.needs_job
         large = sending.pending[0].size > LARGEST_TRY or self._outside.rest.holds_interpreter
-        if (by_job or large) and sending.destination.needs_lane and self._tries_by_job(now):
-            return  # one at a time: those that are not proven share a single lane
+        if (by_job or large) and self._is_tried(sending.destination, now):
+            return
         if large and not by_job:
             self.under_way.submit([(sending, [sending.pending.popleft()])])
         else:
             self.under_way.try_one(sending)
+
+    def _is_tried(self, destination: Destination, now: float) -> bool:
+        """By a job, one at a time: those that are not proven share a single lane, and what takes none has its own."""
+        if destination.needs_lane:
+            return self._tries_by_job(now)
+        return any(sending.chunks for sending in self._of(destination.name))
 
     def _tries_by_job(self, now: float) -> bool:
         """A destination that is not proven is being tried in a lane."""
