@@ -3,6 +3,7 @@
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import groupby
@@ -742,6 +743,23 @@ def test_a_folder_that_hangs_is_tried_with_one_instance_at_a_time(world: World, 
     for _ in range(5):
         a_round_later(world, 1)
     assert world.transport.running("F") == 1
+
+
+def test_a_job_that_was_told_to_have_succeeded_is_not_sent_again_once_orthanc_has_forgotten_it(world: World) -> None:
+    """It was too slow to be asked about it at once; then the job left its history."""
+    world.study("first", 1)
+    world.start()
+    world.becomes(world.send("first"), Status.COMPLETED)  # the destination is proven
+    looks: Counter[str] = Counter()
+
+    def report(job_id: str, _count: int) -> JobReport:
+        looks[job_id] += 1
+        return JobReport(JobState.RUNNING if looks[job_id] < 3 else JobState.GONE, 0)
+
+    world.transport.report = report  # type: ignore[method-assign]
+    world.study("s", 20)
+    world.becomes(world.send("s"), Status.COMPLETED)
+    assert len(world.stored("A")) == len(set(world.stored("A"))) == 21
 
 
 def test_what_waited_for_a_window_beyond_after_fails_over_once_the_destination_is_held(world: World) -> None:

@@ -354,3 +354,24 @@ def test_what_is_tried_on_another_thread_ends_at_a_stop_too(away: Away) -> None:
     away.own_jobs.end()
     assert told.get(timeout=LIMIT) == DOWN
     assert away.rest.told == ["/jobs/job1/pause"]
+
+
+def test_a_job_that_ended_while_the_peer_was_greeted_is_not_sent_again() -> None:
+    """And has left Orthanc's history since."""
+    away = Away()
+    away.service.jobs_trust_anyone = True
+    greeting, go_on = threading.Event(), threading.Event()
+
+    def greet(_: object) -> None:
+        greeting.set()
+        assert go_on.wait(LIMIT)
+
+    away.service.greet = greet  # type: ignore[method-assign]
+    job_id = away.transport.submit(AWAY, instances(5))
+    assert greeting.wait(LIMIT)
+    away.followed.tell("job1", JobState.SUCCESS)
+    del away.rest.jobs["job1"]
+    go_on.set()
+    assert away.ended.get(timeout=LIMIT)[0] == job_id
+    assert away.transport.report(job_id, 5) == JobReport(JobState.SUCCESS, 5)
+    assert away.service.direct == []

@@ -28,6 +28,7 @@ class Job:
     submitted_at: float = 0.0  # epoch seconds
     advanced_at: float = 0.0  # when it was last seen to go on
     look_at: float = 0.0
+    ended: JobState | None = None  # as Orthanc told by itself
 
     def submitted(self, job_id: str, now: float, expected: float | None = None) -> None:
         """Orthanc has made it; it may take `expected` seconds."""

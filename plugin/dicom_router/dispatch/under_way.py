@@ -143,7 +143,7 @@ class UnderWay:
     def poll(self, now: float) -> None:
         """Look at the jobs that it is time to look at; where Orthanc is slow to answer, at some of them."""
         for job in sorted((job for job in self._jobs() if job.due(now)), key=lambda job: job.look_at):
-            self._look(job, self._transport.report(job.id, job.count))
+            self._look(job, self._report(job))
             if self._outside.clock() > now + LONGEST_ROUND:
                 return
 
@@ -162,10 +162,15 @@ class UnderWay:
         if not found and self._submitting:
             self._ended_early[job_id] = state
         for job in found:
-            report = self._transport.report(job_id, job.count)
-            if report.state is JobState.GONE and state is JobState.SUCCESS:
-                report = JobReport(JobState.SUCCESS, job.count)
-            self._look(job, report)
+            job.ended = state
+            self._look(job, self._report(job))
+
+    def _report(self, job: Job) -> JobReport:
+        """What Orthanc says of it; once it has forgotten it, what it said of its end."""
+        report = self._transport.report(job.id, job.count)
+        if report.state is JobState.GONE and job.ended is JobState.SUCCESS:
+            return JobReport(JobState.SUCCESS, job.count)
+        return report
 
     def _look(self, job: Job, report: JobReport) -> None:
         now = self._outside.clock()

@@ -2,6 +2,7 @@
 """Waiting on a thread of ours for one of Orthanc's jobs."""
 
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -15,6 +16,7 @@ SHORTEST_LOOK, LONGEST_LOOK = 0.02, 0.1  # seconds between two looks at a job
 # Each call is tried four times. While Orthanc stops, it answers nothing about jobs once one has ended.
 CALL_TIMEOUT = 0.25  # seconds
 LAST_TIMEOUT = 0.1  # seconds, once it may be stopping
+MOST_EARLY = 100  # jobs may end before they are followed, as while their server is greeted
 LAST_SECONDS = 1.2  # for a job that was told to end; longer than the dispatcher waits before it hangs up
 
 
@@ -24,9 +26,11 @@ class FollowedJobs:
     def __init__(self, rest: OrthancRest) -> None:
         self._rest = rest
         self._ends: dict[str, JobState | None] = {}
+        self._early: deque[tuple[str, JobState]] = deque(maxlen=MOST_EARLY)  # of jobs that nobody follows, yet perhaps
 
     def tell(self, job_id: str, state: JobState) -> None:
         """Orthanc says that a job has ended; it may leave Orthanc's history at once."""
+        self._early.append((job_id, state))
         if job_id in self._ends:
             self._ends[job_id] = state
 
@@ -39,7 +43,8 @@ class FollowedJobs:
 
         `advance` sees each look at it. When `job` is to stop, Orthanc's is ended too, and answered as it stands.
         """
-        self._ends[job_id] = None
+        self._ends[job_id] = None  # before the look at what was told: it may be told just now
+        self._ends[job_id] = dict(list(self._early)).get(job_id, self._ends[job_id])
         try:
             return self._follow(job_id, job, advance)
         finally:
