@@ -80,6 +80,25 @@ def test_any_other_tag_is_read_from_one_instance_of_each_series(orthanc: FakeOrt
     assert len([call for call in orthanc.calls if "/tags" in call]) == 2
 
 
+def test_where_the_file_of_an_instance_is_lost_another_one_speaks_for_its_series(orthanc: FakeOrthanc) -> None:
+    orthanc.failures["/instances/s-ct-1/tags"] = OrthancError(500, 2006, "The path does not point to a regular file")
+    assert values(orthanc, "SliceThickness") == ("3.0", None)
+
+
+def test_where_no_file_of_a_series_can_be_read_nothing_is_decided(orthanc: FakeOrthanc) -> None:
+    """The storage may be away, and back in an hour."""
+    for name in ("1", "2"):
+        orthanc.failures[f"/instances/s-ct-{name}/tags"] = OrthancError(500, 13, "Inexistent file")
+    with pytest.raises(OrthancError):
+        values(orthanc, "SliceThickness")
+
+
+def test_a_storage_that_does_not_answer_just_now_is_asked_again(orthanc: FakeOrthanc) -> None:
+    orthanc.failures["/instances/s-ct-1/tags"] = OrthancError(500, 4, "Not enough memory")
+    with pytest.raises(OrthancError):
+        values(orthanc, "SliceThickness")
+
+
 def test_a_path_into_a_sequence_finds_each_item(orthanc: FakeOrthanc) -> None:
     found = values(orthanc, "RequestAttributesSequence.ScheduledProcedureStepID")
     assert found == ("SPS1", "SPS2", None)

@@ -138,4 +138,4 @@ class _OneInstance:
         if self._every:
             self._whole.sampled(key, every=True)
             return tuple(self._part.read(self._instance.id, key) or [None])
-        return tuple(self._part.read(self._whole.representatives[self._instance.series_id], key) or [None])
+        return tuple(self._whole.read_sample(self._instance.series_id, key) or [None])

@@ -23,6 +23,9 @@ ROUTES = {"Study": "/studies", "Series": "/series", "Patient": "/patients", "Ins
 LEVELS = ("Patient", "Study", "Series", "Instance")
 COPIES = frozenset({"ModifiedFrom", "AnonymizedFrom"})
 WHOLE_SERIES_SECONDS = 1800.0  # Orthanc reads thousands of files, perhaps of a slow storage, before it answers
+# Orthanc: Enumerations.h, InexistentFile, BadFileFormat, CorruptedFile, RegularFileExpected.
+UNREADABLE = frozenset({13, 15, 20, 2006})
+MOST_TRIED = 5  # instances of a series whose files cannot be read
 LONGEST_RAW = 1024  # bytes of a value whose kind Orthanc does not know
 
 Values = tuple[str | None, ...]
@@ -171,26 +174,39 @@ class ResourceFacts:
 
     def sampled(self, key: Key, *, every: bool = False) -> Values:
         """What one instance of each series says, or every one."""
-        found: list[str | None] = []
-        for instance_id in self._sample(every=every):
-            found += self.read(instance_id, key) or [None]
-        return tuple(found)
+        if every:
+            told = [self.read(instance_id, key) for instance_id in self._every()]
+        else:
+            told = [self.read_sample(series_id, key) for series_id in self._members]
+        return tuple(value for values in told for value in values or [None])
 
-    def _sample(self, *, every: bool) -> Iterable[str]:
-        if not every:
-            return self.representatives.values()
-        for series_id in self.representatives.keys() - self._read_whole:
+    def read_sample(self, series_id: str, key: Key) -> list[str | None]:
+        """What the first instance of a series says whose file can be read.
+
+        Raises OrthancError when that of none can: a storage that is away for an hour must decide nothing.
+        """
+        *others, last = self._members[series_id][:MOST_TRIED]
+        for instance_id in others:
+            try:
+                return self.read(instance_id, key)
+            except OrthancError as problem:
+                if problem.code not in UNREADABLE:
+                    raise
+        return self.read(last, key)
+
+    def _every(self) -> Iterable[str]:
+        for series_id in self._members.keys() - self._read_whole:
             self._files |= self._rest.get(f"/series/{series_id}/instances-tags?short", WHOLE_SERIES_SECONDS)
             self._read_whole.add(series_id)
         return (row["ID"] for row in in_order(self.rows))
 
     @cached_property
-    def representatives(self) -> dict[str, str]:
-        """The instance with the lowest number of each series."""
-        first: dict[str, str] = {}
+    def _members(self) -> dict[str, list[str]]:
+        """The instances of each series, in order."""
+        found: dict[str, list[str]] = {}
         for row in in_order(self.rows):
-            first.setdefault(row["ParentSeries"], row["ID"])
-        return first
+            found.setdefault(row["ParentSeries"], []).append(row["ID"])
+        return found
 
     def read(self, instance_id: str, key: Key) -> list[str | None]:
         """What the file of an instance says."""
