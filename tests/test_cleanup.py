@@ -243,3 +243,22 @@ def test_a_stop_waits_for_a_part_of_a_large_study_and_the_rest_is_deleted_after_
     assert [text for text in texts if "deleted" in text] == [
         f"{count} instances were deleted from Orthanc, as the rule asks" for count in (100, 150)
     ]
+
+
+def test_what_is_overwritten_while_its_study_is_deleted_stays(store: Store) -> None:
+    """A large study goes in parts; what the modality corrects meanwhile has been sent nowhere."""
+    world = World(store)
+    world.sent("large", 300, NOW)
+    post, parts = world.orthanc.post, []
+
+    def slow(path: str, body: Any, timeout: float = 60.0) -> Any:
+        told = post(path, body, timeout)
+        if path == "/tools/bulk-delete" and len(body["Resources"]) == 100 and not parts:
+            parts.append(body)
+            world.orthanc.receive("large", series="b", instance="large-b-150")
+        return told
+
+    world.orthanc.post = slow  # type: ignore[method-assign]
+    world.cleanup.look()
+    assert parts
+    assert set(world.orthanc.instances) == {"large-b-150"}

@@ -256,6 +256,11 @@ def test_a_web_page_is_known_by_its_type_too_and_blames_the_server() -> None:
     assert read_answer(HttpAnswer(200, b"", "application/dicom+xml")) is None
 
 
+@pytest.mark.parametrize("told", [b"", dataset()], ids=["empty", "json"])
+def test_an_answer_that_a_framework_calls_html_is_read_as_what_it_is(told: object) -> None:
+    assert read_answer(HttpAnswer(200, _body(told), "text/html; charset=utf-8")) is None
+
+
 @pytest.mark.parametrize(
     ("content", "code"),
     [

@@ -161,9 +161,15 @@ class Cleanup:
     def _delete(self, study_id: str, instances: Sequence[Instance], deliveries: Sequence[int]) -> None:
         deleted = 0
         try:
-            while deleted < len(instances) and not self._ending:
-                part = [instance.id for instance in instances[deleted : deleted + AT_ONCE]]
-                self._rest.post("/tools/bulk-delete", {"Resources": part}, timeout=600.0)
+            for begin in range(0, len(instances), AT_ONCE):
+                if self._ending:
+                    return
+                part = instances[begin : begin + AT_ONCE]
+                if begin:  # the parts before took a while: what was overwritten meanwhile has been sent nowhere
+                    there = {instance.digest for instance in list_instances(self._rest, "Study", study_id)}
+                    part = [instance for instance in part if instance.digest in there]
+                if part:
+                    self._rest.post("/tools/bulk-delete", {"Resources": [each.id for each in part]}, timeout=600.0)
                 deleted += len(part)
         finally:
             if deleted:

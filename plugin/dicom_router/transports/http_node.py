@@ -50,8 +50,13 @@ class HttpAnswer:
 
     @property
     def page(self) -> bool:
-        """It is written for people: a proxy or a login answers in the server's place, often with status 200."""
-        return self.content_type.lower().startswith(PAGE_TYPES) or self.body[:1000].lstrip().lower().startswith(PAGES)
+        """It is written for people: a proxy or a login answers in the server's place, often with status 200.
+
+        Frameworks call an answer HTML when nobody has told them what it is, also an empty one or JSON.
+        """
+        if self.body[:1000].lstrip().lower().startswith(PAGES):
+            return True
+        return self.content_type.lower().startswith(PAGE_TYPES) and bool(self.body.strip()) and self.json() is None
 
     def json(self) -> Any:
         """The body decoded; None when it is not JSON."""
