@@ -29,6 +29,11 @@ def test_what_the_system_says_is_told_without_the_name_of_the_file(tmp_path: Pat
     assert met((tmp_path / NAME).read_bytes) == "FileNotFoundError (No such file or directory)"
 
 
+@pytest.mark.parametrize("kind", [peewee.DataError, peewee.IntegrityError])
+def test_what_the_database_says_of_a_row_is_not_told(kind: type[Exception]) -> None:
+    assert kind_and_place(kind(f'invalid input syntax for type integer: "{NAME}"')) == kind.__name__
+
+
 def test_what_the_database_and_orthanc_say_is_told() -> None:
     assert "disk I/O error" in kind_and_place(peewee.OperationalError("disk I/O error"))
     assert "The database is busy." in kind_and_place(OrthancError(503, 17, "The database is busy."))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent
 DATABASE = "peewee"  # the module of the database's errors; only the store knows the library itself
+WITH_VALUES = {"DataError", "IntegrityError"}  # of these, those that name what a row was to hold
 
 
 class PlainlyToldError(Exception):
@@ -17,10 +18,11 @@ def kind_and_place(problem: BaseException) -> str:
 
     What any other error says may hold the value that it stumbled over, and what the system says the name of a file.
     """
-    if isinstance(problem, PlainlyToldError) or type(problem).__module__ == DATABASE:
+    kind = type(problem)
+    if isinstance(problem, PlainlyToldError) or (kind.__module__ == DATABASE and kind.__name__ not in WITH_VALUES):
         return repr(problem)
     said = f" ({problem.strerror})" if isinstance(problem, OSError) and problem.strerror else ""
-    return f"{type(problem).__name__}{said}{_place(problem)}"
+    return f"{kind.__name__}{said}{_place(problem)}"
 
 
 def _place(problem: BaseException) -> str:
