@@ -11,6 +11,7 @@ from dicom_router.deliveries.instance import Instance
 from dicom_router.deliveries.outcome import ErrorClass, SendError
 from dicom_router.deliveries.retry import next_attempt
 from dicom_router.destination import Verify
+from dicom_router.dispatch.one_by_one import OneByOne
 from dicom_router.dispatch.outside import Outside
 from dicom_router.dispatch.preparation import accepted_instances
 from dicom_router.dispatch.refusals import name_refused
@@ -18,11 +19,9 @@ from dicom_router.dispatch.sending import Sending
 from dicom_router.dispatch.verification import Verification, not_kept, verify
 from dicom_router.dispatch.workers import Workers
 from dicom_router.orthanc_rest import OrthancError
-from dicom_router.store.database import LOST
 from dicom_router.store.ledger import Ledger
 from dicom_router.store.queue import DeliveryQueue
 from dicom_router.studies.study import exists
-from dicom_router.unexpected import kind_and_place
 
 UNASKED = "Orthanc no longer had them when the destination was to be asked for them"
 
@@ -36,7 +35,7 @@ class Closing:
         self._workers = workers
         self._outside = outside
         self._random = random.Random()  # noqa: S311 - spreads retries
-        self._not_closed: set[int] = set()  # deliveries of which the log was told
+        self._one_by_one = OneByOne("could not be closed", outside.log)
 
     def close_over(self, active: list[Sending], now: float) -> bool:
         """Close, or verify first, what has nothing left to send. What was closed leaves `active`.
@@ -115,17 +114,7 @@ class Closing:
     # The write
 
     def _closed(self, sending: Sending, now: float) -> bool:
-        """False: it could not be, is tried again, and keeps no other one from being closed."""
-        try:
-            self._close(sending, now)
-        except LOST:
-            raise
-        except Exception as problem:  # noqa: BLE001 - as a damaged row, which is met again each time
-            if sending.delivery.id not in self._not_closed:
-                self._not_closed.add(sending.delivery.id)
-                self._outside.log(f"delivery {sending.delivery.id} could not be closed: {kind_and_place(problem)}")
-            return False
-        return True
+        return self._one_by_one.done(sending.delivery.id, partial(self._close, sending, now))
 
     def _close(self, sending: Sending, now: float) -> None:
         name_refused(self._queue, sending, now)

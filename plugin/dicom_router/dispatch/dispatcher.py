@@ -8,8 +8,8 @@ runs on pools and reports back through the inbox; so do Orthanc's job events and
 import threading
 import time
 from collections.abc import Mapping
+from functools import partial
 
-from dicom_router.deliveries.delivery import Delivery
 from dicom_router.destination import Destination
 from dicom_router.dispatch.breaker import Breaker
 from dicom_router.dispatch.closing import Closing
@@ -17,6 +17,7 @@ from dicom_router.dispatch.giving_up import GivingUp
 from dicom_router.dispatch.hang_up import hang_up
 from dicom_router.dispatch.health import Blocked, Health
 from dicom_router.dispatch.job import LONGEST_LOOK
+from dicom_router.dispatch.one_by_one import OneByOne
 from dicom_router.dispatch.outside import Outside
 from dicom_router.dispatch.recovery import GRACE_SECONDS, take_over
 from dicom_router.dispatch.sender import Sender
@@ -59,7 +60,7 @@ class Dispatcher:
         self._next_renewal = Timer()
         self._next_failover = Timer()
         self._next_adoption = Timer()
-        self._not_handed_over: set[int] = set()  # deliveries of which that was told
+        self._handing_over = OneByOne("could not be handed to the next destination", outside.log)
         self._renewed_at = outside.clock()
         self._idle_seconds = SHARED_IDLE_SECONDS if store.shared else IDLE_SECONDS
         self._recovered = False
@@ -225,25 +226,11 @@ class Dispatcher:
         began = time.monotonic()
         due = self._failover.due(now, self._health.reachable())
         took = time.monotonic() - began
-        handed = [self._hand_over(delivery, now) for delivery in due]
+        over = self._failover.fail_over
+        handed = [self._handing_over.done(delivery.id, partial(over, delivery, now)) for delivery in due]
         more = len(due) == MOST_AT_ONCE and all(handed)
         self._next_failover.wait(now, 0.0 if more else max(FAILOVER_SECONDS, FAILOVER_RESTS * took))
         return more
-
-    def _hand_over(self, delivery: Delivery, now: float) -> bool:
-        """False: it could not be, stays with its destination and keeps no other one waiting."""
-        try:
-            self._failover.fail_over(delivery, now)
-        except LOST:
-            raise
-        except Exception as problem:  # noqa: BLE001 - as a damaged row, which is met again at each look
-            if delivery.id not in self._not_handed_over:
-                self._not_handed_over.add(delivery.id)
-                self._outside.log(
-                    f"delivery {delivery.id} could not be handed to the next destination: {kind_and_place(problem)}"
-                )
-            return False
-        return True
 
     # Stopping
 
